@@ -1,0 +1,1 @@
+"""What the admin allows: plain values, their merging, their loading."""
