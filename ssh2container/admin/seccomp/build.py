@@ -1,0 +1,272 @@
+"""From a policy's words to the bytes that seccomp(2) loads.
+
+libseccomp orders the rules of one call as it likes and knows one default. A table of
+decisions needs more: refusals before permissions, and another answer for each call that
+nothing permits. So libseccomp makes up to three filters, each of which it can express without
+ambiguity, and they are linked into one program (:func:`.bpf.link`). The result is run by
+our own interpreter against the table before anyone gets it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import tempfile
+
+import pyseccomp
+
+from ssh2container.policy import filters
+
+from . import bpf, profile, rules, syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ssh2container.policy.policy import Seccomp
+
+    from .rules import Condition, Conditions, Table
+    from .syscalls import Machine
+
+# Actions newer than the kernel of the machine that builds must not be refused by libseccomp:
+# a filter may be built in a chroot or an emulator that cannot tell what the kernel has.
+_API_LEVEL = 3
+_BINARY_TREE = 2  # of SCMP_FLTATR_CTL_OPTIMIZE: looks a number up in logarithmic time
+_NEXT_STAGE = pyseccomp.TRACE(0x6E78)
+_OPERATORS = {
+    "==": pyseccomp.EQ,
+    "!=": pyseccomp.NE,
+    "<": pyseccomp.LT,
+    "<=": pyseccomp.LE,
+    ">": pyseccomp.GT,
+    ">=": pyseccomp.GE,
+}
+
+
+class BuildError(RuntimeError):
+    """libseccomp made something else than the table says."""
+
+
+def decide(
+    found: profile.Profile,
+    seccomp: Seccomp,
+    capabilities: Iterable[int | str] = (),
+    machine: Machine | None = None,
+) -> Table:
+    """Return the decisions of ``found`` with a policy's ``allow``, ``deny`` and ``on_violation``.
+
+    ``allow`` adds a call to what is permitted; refusals of certain arguments stay. ``deny``
+    is stronger than ``allow`` and than the profile. A violation is what would be answered
+    EPERM: the answers that programs expect of a kernel without the feature (ENOSYS,
+    EAFNOSUPPORT and the like) are given under every ``on_violation``.
+
+    Raises ProfileError and UnknownSyscallError.
+    """
+    target = machine or syscalls.native()
+    held = [profile.CAPABILITIES[each] if isinstance(each, int) else each for each in capabilities]
+    table = found.table(target, held)
+    for text in seccomp.allow:
+        number = syscalls.number(text, target)
+        if number is not None:
+            table.decisions.setdefault(number, rules.Decision(table.unknown)).permit()
+    for text in seccomp.deny:
+        number = syscalls.number(text, target)
+        if number is not None:
+            refusal = rules.refuse(errno.EPERM)
+            table.decisions.setdefault(number, rules.Decision(refusal)).forbid(refusal)
+    answer = {"kill": rules.KILL_PROCESS, "log": rules.LOG}.get(seccomp.on_violation)
+    if answer is not None:
+        _answer_violations(table, answer)
+    return table
+
+
+def _answer_violations(table: Table, answer: int) -> None:
+    violation = rules.refuse(errno.EPERM)
+    for decision in table.decisions.values():
+        decision.refusals = [
+            rule._replace(action=answer) if rule.action == violation else rule
+            for rule in decision.refusals
+        ]
+        if decision.otherwise == violation:
+            decision.otherwise = answer
+
+
+def assemble(table: Table, machine: Machine) -> bytes:
+    """Return the BPF for ``table``; raises BuildError if it does not do what the table says."""
+    refusals, permissions, answers = _Stage(_NEXT_STAGE), _Stage(_NEXT_STAGE), _Stage(table.unknown)
+    for number, decision in sorted(table.decisions.items()):
+        for rule in decision.refusals:
+            refusals.add(number, rule.action, rule.conditions)
+        for rule in decision.permissions:
+            permissions.add(number, rule.action, rule.conditions)
+        if all(rule.conditions for rule in decision.permissions):
+            answers.add(number, decision.otherwise, ())
+    stages = [_gate(machine, table.foreign)]
+    stages += [stage.export(machine) for stage in (refusals, permissions) if stage.used]
+    program = bpf.link([*stages, answers.export(machine)], _NEXT_STAGE)
+    check(program, table, machine)
+    return program
+
+
+def _gate(machine: Machine, foreign: int) -> bytes:
+    """Return the first stage: calls of other architectures and of x32 get ``foreign``.
+
+    libseccomp does the same again, but knows x32 only on x86. Number -1 is what a tracer
+    leaves to skip a call.
+    """
+    load, equal, at_least, leave = 0x20, 0x15, 0x35, 0x06
+    skipped = 0xFFFFFFFF
+    code = [
+        bpf.Instruction(load, 0, 0, 4),
+        bpf.Instruction(equal, 1, 0, machine.token),
+        bpf.Instruction(leave, 0, 0, foreign),
+    ]
+    if machine is syscalls.X86_64:
+        code += [
+            bpf.Instruction(load, 0, 0, 0),
+            bpf.Instruction(at_least, 0, 2, syscalls.X32_BIT),
+            bpf.Instruction(equal, 1, 0, skipped),
+            bpf.Instruction(leave, 0, 0, foreign),
+        ]
+    return bpf.encode([*code, bpf.Instruction(leave, 0, 0, _NEXT_STAGE)])
+
+
+class _Stage:
+    """A filter of libseccomp for the native machine, with numbers of any machine."""
+
+    def __init__(self, default: int) -> None:
+        pyseccomp.set_api(_API_LEVEL)
+        self.default = default
+        self.used = False
+        self.filter = pyseccomp.SyscallFilter(default)
+        self.filter.set_attr(pyseccomp.Attr.ACT_BADARCH, rules.KILL_PROCESS)
+        self.filter.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, _BINARY_TREE)
+
+    def add(self, number: int, action: int, conditions: Conditions) -> None:
+        if action == self.default:
+            return
+        try:
+            self.filter.add_rule_exactly(action, number, *(_comparison(each) for each in conditions))
+        except OSError as problem:
+            if problem.errno != errno.EEXIST:  # the same rule twice is no contradiction
+                raise
+        self.used = True
+
+    def export(self, machine: Machine) -> bytes:
+        with tempfile.TemporaryFile() as file:
+            self.filter.export_bpf(file)
+            file.seek(0)
+            program = file.read()
+        return _for_machine(program, machine)
+
+
+def _for_machine(program: bytes, machine: Machine) -> bytes:
+    """Return a native filter as one of ``machine``.
+
+    libseccomp translates the numbers of a foreign architecture by their names, which fails
+    for every call younger than itself. The machines differ in nothing but the numbers, which
+    are ours, and the token that the filter compares with.
+    """
+    token = syscalls.native().token
+    return bpf.encode(
+        [
+            each._replace(k=machine.token) if each.code & 0x07 == 5 and each.k == token else each
+            for each in bpf.decode(program)
+        ]
+    )
+
+
+def _comparison(condition: Condition) -> pyseccomp.Arg:
+    if condition.op == "&":
+        return pyseccomp.Arg(condition.index, pyseccomp.MASKED_EQ, condition.mask, condition.value)
+    return pyseccomp.Arg(condition.index, _OPERATORS[condition.op], condition.value)
+
+
+def check(program: bytes, table: Table, machine: Machine) -> None:
+    """Run ``program`` on every number and around every condition; raises BuildError."""
+    code = bpf.decode(program)
+    last = max([syscalls.LAST_KNOWN, *table.decisions]) + 2
+    for number in range(last):
+        decision = table.decisions.get(number)
+        for arguments in _samples(decision):
+            wanted = table.action(number, arguments)
+            found = bpf.run(code, number, machine.token, arguments)
+            if found != wanted:
+                shown = ", ".join(f"{argument:#x}" for argument in arguments)
+                raise BuildError(
+                    f"the filter for {machine.name} answers {rules.describe(found)} to "
+                    f"{syscalls.label(number, machine)}({shown}), not {rules.describe(wanted)}: "
+                    "rules that contradict each other, or a fault in libseccomp"
+                )
+    foreign = [(0, machine.token ^ rules.KILL_PROCESS)]
+    if machine is syscalls.X86_64:
+        foreign.append((syscalls.X32_BIT, machine.token))
+    for number, token in foreign:
+        if bpf.run(code, number, token) != table.foreign:
+            raise BuildError(f"the filter for {machine.name} lets a foreign call pass")
+
+
+def _samples(decision: rules.Decision | None) -> Iterable[tuple[int, ...]]:
+    """Yield arguments on and beside the border of every condition."""
+    yield (0,) * 6
+    yield (rules.WORD,) * 6
+    if decision is None:
+        return
+    for conditions, _ in (*decision.refusals, *decision.permissions):
+        inside = [0] * 6
+        for each in conditions:
+            inside[each.index] = each.value
+        yield tuple(inside)
+        for each in conditions:
+            for value in (each.value + 1, each.value - 1, each.value ^ 1 << 32, each.value ^ 1 << 31):
+                beside = list(inside)
+                beside[each.index] = value & rules.WORD
+                yield tuple(beside)
+
+
+def build(seccomp: Seccomp, capabilities: Iterable[int | str] = (), machine: Machine | None = None) -> bytes:
+    """Return the BPF of a policy's ``seccomp`` for a payload with ``capabilities``.
+
+    Raises OSError, ProfileError, UnknownSyscallError, BuildError.
+    """
+    target = machine or syscalls.native()
+    path, _ = filters.find(seccomp.profile)
+    found = profile.read(path, filters.read_trusted(path))
+    return assemble(decide(found, seccomp, capabilities, target), target)
+
+
+def compile_all(
+    combinations: Iterable[tuple[Seccomp, frozenset[int]]], directory: str = filters.COMPILED
+) -> list[str]:
+    """Write the BPF of every (seccomp, capabilities) to ``directory`` and remove all others.
+
+    Returns the files' paths. Each is written beside its place and renamed, so that a login
+    finds the old one or the new one. Raises what :func:`build` raises; files written before
+    stay.
+    """
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    written = []
+    for seccomp, capabilities in combinations:
+        _, identity = filters.find(seccomp.profile)
+        path = os.path.join(directory, filters.key_of(seccomp, capabilities))
+        if path not in written:
+            _replace(path, filters.pack(identity, build(seccomp, capabilities)))
+            written.append(path)
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if path not in written:
+            os.unlink(path)
+    return written
+
+
+def _replace(path: str, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), 0o644)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
