@@ -1,0 +1,134 @@
+"""Fixtures that more than one suite uses. What they are made of stands in tests/support."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.client import Client
+from support.leaks import assert_nothing_left
+from support.ledger import CACHE, Ledger
+from support.machine import mount_table
+from support.sshd import SUBSYSTEM, Server
+from support.syslog import Syslog
+from support.users import PLAIN, SHELL, User, Users
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MakeUser = Callable[..., User]
+
+
+@pytest.fixture(scope="session")
+def checkout() -> str:
+    """The top of the source tree."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def ledger() -> Iterator[Ledger]:
+    """Things made on this machine; what an earlier, killed run has made is removed first."""
+    book = Ledger.open()
+    yield book
+    book.settle()
+
+
+@pytest.fixture(scope="session")
+def syslog() -> Iterator[Syslog]:
+    """Every log record of the run, in place of the machine's own log daemon."""
+    listener = Syslog()
+    listener.start()
+    yield listener
+    listener.stop()
+
+
+@pytest.fixture(scope="session")
+def users(ledger: Ledger, syslog: Syslog) -> Iterator[Users]:  # noqa: ARG001  # sessions log
+    """The maker of all users of this run."""
+    maker = Users(ledger)
+    yield maker
+    maker.remove_all()
+
+
+@pytest.fixture
+def make_user(users: Users) -> Iterator[MakeUser]:
+    """Make users for one test: ``make_user(policy=…, shell=…, groups=…)``."""
+    made: list[User] = []
+    before = mount_table()
+
+    def make(policy: str | None = PLAIN, shell: str = SHELL, groups: tuple[str, ...] = ()) -> User:
+        user = users.make(policy, shell, groups)
+        made.append(user)
+        return user
+
+    yield make
+    for user in made:
+        try:
+            assert_nothing_left(user, before)
+        finally:
+            users.remove(user)
+
+
+@pytest.fixture(scope="session")
+def shared_user(users: Users) -> User:
+    """One user with the plain policy for the whole run; tests ask for ``user``."""
+    return users.make()
+
+
+@pytest.fixture
+def user(shared_user: User) -> Iterator[User]:
+    """A user with the plain policy (image host, ephemeral home); after the test, nothing of him is left."""
+    before = mount_table()
+    yield shared_user
+    assert_nothing_left(shared_user, before)
+
+
+@pytest.fixture
+def other_user(make_user: MakeUser) -> User:
+    """A second user with the plain policy."""
+    return make_user()
+
+
+@pytest.fixture(scope="session")
+def server_directory(ledger: Ledger) -> Callable[[], str]:
+    """Makes directories that sshd reads as the user who logs in: pytest's own are private to root."""
+
+    def make() -> str:
+        directory = tempfile.mkdtemp(prefix="sshd-", dir=CACHE)
+        ledger.note_path(directory)
+        return directory
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sshd(server_directory: Callable[[], str]) -> Iterator[Server]:
+    """An sshd with Debian's defaults (external sftp subsystem), for the whole run."""
+    server = Server(server_directory())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def make_sshd(server_directory: Callable[[], str]) -> Iterator[Callable[..., Server]]:
+    """Start sshds with other configurations: ``make_sshd("ForceCommand …")``."""
+    servers: list[Server] = []
+
+    def make(rest: str = SUBSYSTEM, pam: str = "yes") -> Server:
+        server = Server(server_directory(), rest, pam)
+        server.start()
+        servers.append(server)
+        return server
+
+    yield make
+    for server in servers:
+        server.stop()
+        shutil.rmtree(server.directory)
+
+
+@pytest.fixture
+def client(user: User, sshd: Server) -> Client:
+    """Clients of the plain user on the plain server."""
+    return sshd.client(user)

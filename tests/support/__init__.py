@@ -1,0 +1,1 @@
+"""What the tests stand on: throw-away users, a real sshd, clients, a log listener, leak checks."""

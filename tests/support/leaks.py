@@ -1,0 +1,65 @@
+"""What a session leaves behind: nothing. Processes, mounts and files are looked for on the host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from support.ledger import end_processes
+from support.machine import mount_table, processes, until
+from support.users import User
+
+SHARED_DIRECTORIES = (
+    "/tmp", "/var/tmp", "/dev/shm", "/run", "/var/lib/ssh2container", "/var/log/ssh2container",
+)
+
+
+def files_of(uid: int, top: str) -> Iterator[str]:
+    """Everything below ``top`` that belongs to ``uid``, without leaving the file system it is on."""
+    device = os.lstat(top).st_dev
+    for directory, names, files in os.walk(top):
+        names[:] = [name for name in names if _device(f"{directory}/{name}") == device]
+        for name in [*names, *files]:
+            path = f"{directory}/{name}"
+            try:
+                if os.lstat(path).st_uid == uid:
+                    yield path
+            except FileNotFoundError:
+                continue
+
+
+def _device(path: str) -> int:
+    try:
+        return os.lstat(path).st_dev
+    except FileNotFoundError:
+        return -1
+
+
+def left_files(user: User) -> list[str]:
+    """The user's files outside his home, his runtime directory itself apart."""
+    return [
+        path
+        for top in SHARED_DIRECTORIES
+        if os.path.isdir(top)
+        for path in files_of(user.uid, top)
+        if path != user.runtime_directory
+    ]
+
+
+def assert_nothing_left(user: User, mounts_before: list[str]) -> None:
+    """No process, mount or file of the user, soon after his last session ended."""
+    try:
+        until(lambda: not processes(user.uid), "no process of the user is left", 15)
+        until(lambda: not left_files(user), "no file of the user is left", 15)
+        until(lambda: not _new_mounts(mounts_before), "no mount is left", 15)
+    except AssertionError as failure:
+        left = [(process.pid, process.name, process.command()) for process in processes(user.uid)]
+        raise AssertionError(
+            f"{failure}; processes: {left}; files: {left_files(user)}; mounts: {_new_mounts(mounts_before)}"
+        ) from None
+    finally:
+        end_processes(user.uid)
+
+
+def _new_mounts(before: list[str]) -> list[str]:
+    return [mount for mount in mount_table() if mount not in before]

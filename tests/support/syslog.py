@@ -1,0 +1,65 @@
+"""A listener on /dev/log that keeps every record, in place of the machine's own while tests run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+from support.machine import until
+
+PATH = "/dev/log"
+ASIDE = "/dev/log.before-ssh2container-tests"
+
+
+class Syslog:
+    """The records that arrived, oldest first, as text (what is not UTF-8 shown as escapes)."""
+
+    def __init__(self) -> None:
+        self._records: list[str] = []
+        self._stopping = False
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._thread = threading.Thread(target=self._listen, name="syslog", daemon=True)
+
+    def start(self) -> None:
+        # What a crashed run left: its listener at PATH is dead, the machine's own waits aside.
+        if os.path.lexists(ASIDE):
+            os.replace(ASIDE, PATH)
+        if os.path.lexists(PATH):
+            os.rename(PATH, ASIDE)
+        self._socket.bind(PATH)
+        os.chmod(PATH, 0o666)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waker:
+            waker.sendto(b"stop", PATH)
+        self._thread.join()
+        self._socket.close()
+        os.unlink(PATH)
+        if os.path.lexists(ASIDE):
+            os.rename(ASIDE, PATH)
+
+    def _listen(self) -> None:
+        while True:
+            record = self._socket.recv(1 << 18)
+            if self._stopping:
+                return
+            self._records.append(record.decode(errors="backslashreplace"))
+
+    def of(self, word: str) -> list[str]:
+        """The product's records that contain ``word`` (a user's name, a session's id)."""
+        return [record for record in self._records[:] if "ssh2container" in record and word in record]
+
+    def mark(self) -> int:
+        """A place in the stream, for :meth:`wait`."""
+        return len(self._records)
+
+    def wait(self, condition: Callable[[str], bool], what: str, since: int = 0) -> str:
+        """The first record after ``since`` that fulfils ``condition``."""
+        return until(
+            lambda: next((record for record in self._records[since:] if condition(record)), ""),
+            f"a log record: {what}; there are: {self._records[since:]}",
+        )
