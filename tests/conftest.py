@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.client import Client
+from support.host import mount_table
 from support.leaks import assert_nothing_left
 from support.ledger import CACHE, Ledger
-from support.machine import mount_table
 from support.sshd import SUBSYSTEM, Server
 from support.syslog import Syslog
 from support.users import PLAIN, SHELL, User, Users

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from support.client import Client
 from support.data import EVERY_BYTE, digest, noise
-from support.machine import processes, until
+from support.host import processes, until
 from support.sshd import Server
 from support.users import User
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import pexpect
 
-from support.machine import Done, run, until
+from support.host import Done, run, until
 from support.users import User
 
 CONFIGURATION = """\

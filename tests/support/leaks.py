@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from support.host import mount_table, processes, until
 from support.ledger import end_processes
-from support.machine import mount_table, processes, until
 from support.users import User
 
 SHARED_DIRECTORIES = (

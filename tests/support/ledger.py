@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 
-from support.machine import processes, until
+from support.host import processes, until
 
 CACHE = "/var/cache/ssh2container-tests"
 ROOT = f"{CACHE}/runs"

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import IO
 
-from support.machine import Done
+from support.host import Done
 from support.users import User
 
 Stream = int | IO[bytes] | None

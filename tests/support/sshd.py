@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from support.client import Client
-from support.machine import run, until
+from support.host import run, until
 from support.users import User
 
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"

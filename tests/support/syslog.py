@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from support.machine import until
+from support.host import until
 
 PATH = "/dev/log"
 ASIDE = "/dev/log.before-ssh2container-tests"

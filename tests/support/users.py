@@ -10,8 +10,8 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from support.host import run
 from support.ledger import Ledger, end_processes, remove_path, remove_user
-from support.machine import run
 
 SHELL = "/usr/bin/ssh2container"
 POLICIES = "/etc/ssh2container/users"
