@@ -11,7 +11,6 @@ import marshal
 import os
 import stat
 import syslog
-
 from _blake2 import blake2b
 
 from ssh2container.errors import SessionError
@@ -84,19 +83,24 @@ def key_of(seccomp: Seccomp, capabilities: Iterable[int]) -> str:
     return blake2b(marshal.dumps(canonical, 2), digest_size=16).hexdigest()
 
 
-def pack(identity: Identity, bpf: bytes) -> bytes:
-    """Return the content of a compiled file."""
-    return marshal.dumps((_FORMAT, identity, bpf), 2)
+def pack(identity: Identity, bpf: bytes, release: str | None) -> bytes:
+    """Return the content of a compiled file.
+
+    release: of the kernel it is bound to, None when a newer kernel changes nothing.
+    """
+    return marshal.dumps((_FORMAT, identity, release, bpf), 2)
 
 
 def _compiled(path: str, identity: Identity) -> bytes | None:
     try:
-        version, made_from, bpf = marshal.loads(read_trusted(path))  # noqa: S302 - root's own file
+        content = marshal.loads(read_trusted(path))  # noqa: S302 - a file that only root can write
+        version, made_from, release, bpf = content
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, EOFError):  # cut short, or of another version of Python
         return None
-    return bpf if version == _FORMAT and made_from == identity and type(bpf) is bytes else None
+    fresh = version == _FORMAT and made_from == identity and release in (None, os.uname().release)
+    return bpf if fresh and type(bpf) is bytes else None
 
 
 def read_trusted(path: str) -> bytes:

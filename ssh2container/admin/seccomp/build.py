@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 import tempfile
 
 import pyseccomp
@@ -85,8 +84,7 @@ def _answer_violations(table: Table, answer: int) -> None:
     violation = rules.refuse(errno.EPERM)
     for decision in table.decisions.values():
         decision.refusals = [
-            rule._replace(action=answer) if rule.action == violation else rule
-            for rule in decision.refusals
+            rule._replace(action=answer) if rule.action == violation else rule for rule in decision.refusals
         ]
         if decision.otherwise == violation:
             decision.otherwise = answer
@@ -171,7 +169,7 @@ def _for_machine(program: bytes, machine: Machine) -> bytes:
     token = syscalls.native().token
     return bpf.encode(
         [
-            each._replace(k=machine.token) if each.code & 0x07 == 5 and each.k == token else each
+            each._replace(k=machine.token) if bpf.is_jump(each) and each.k == token else each
             for each in bpf.decode(program)
         ]
     )
@@ -179,8 +177,8 @@ def _for_machine(program: bytes, machine: Machine) -> bytes:
 
 def _comparison(condition: Condition) -> pyseccomp.Arg:
     if condition.op == "&":
-        return pyseccomp.Arg(condition.index, pyseccomp.MASKED_EQ, condition.mask, condition.value)
-    return pyseccomp.Arg(condition.index, _OPERATORS[condition.op], condition.value)
+        return pyseccomp.Arg(condition.argument, pyseccomp.MASKED_EQ, condition.mask, condition.value)
+    return pyseccomp.Arg(condition.argument, _OPERATORS[condition.op], condition.value)
 
 
 def check(program: bytes, table: Table, machine: Machine) -> None:
@@ -216,12 +214,12 @@ def _samples(decision: rules.Decision | None) -> Iterable[tuple[int, ...]]:
     for conditions, _ in (*decision.refusals, *decision.permissions):
         inside = [0] * 6
         for each in conditions:
-            inside[each.index] = each.value
+            inside[each.argument] = each.value
         yield tuple(inside)
         for each in conditions:
             for value in (each.value + 1, each.value - 1, each.value ^ 1 << 32, each.value ^ 1 << 31):
                 beside = list(inside)
-                beside[each.index] = value & rules.WORD
+                beside[each.argument] = value & rules.WORD
                 yield tuple(beside)
 
 
@@ -231,9 +229,13 @@ def build(seccomp: Seccomp, capabilities: Iterable[int | str] = (), machine: Mac
     Raises OSError, ProfileError, UnknownSyscallError, BuildError.
     """
     target = machine or syscalls.native()
+    return assemble(decide(profile_of(seccomp), seccomp, capabilities, target), target)
+
+
+def profile_of(seccomp: Seccomp) -> profile.Profile:
+    """Return the profile a policy names, as it is on the disk; raises OSError, ProfileError."""
     path, _ = filters.find(seccomp.profile)
-    found = profile.read(path, filters.read_trusted(path))
-    return assemble(decide(found, seccomp, capabilities, target), target)
+    return profile.read(path, filters.read_trusted(path))
 
 
 def compile_all(
@@ -251,7 +253,8 @@ def compile_all(
         _, identity = filters.find(seccomp.profile)
         path = os.path.join(directory, filters.key_of(seccomp, capabilities))
         if path not in written:
-            _replace(path, filters.pack(identity, build(seccomp, capabilities)))
+            release = os.uname().release if profile_of(seccomp).waits_for_a_kernel() else None
+            _replace(path, filters.pack(identity, build(seccomp, capabilities), release))
             written.append(path)
     for name in os.listdir(directory):
         path = os.path.join(directory, name)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 
 from . import rules, syscalls
 from .rules import Condition, Decision, Rule, Table
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 CAPABILITIES = tuple(
     f"CAP_{name}"
-    for name in (
+    for name in (  # noqa: SIM905 - 41 names read better as words
         "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE "
         "NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO "
         "SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME "
@@ -81,7 +82,9 @@ _KEYS = {
     "argument": {"index", "value", "valueTwo", "op"},
     "filter": {"caps", "arches", "minKernel"},
 }
-_FLAGS = {"SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"}
+# The filter is loaded by the one thread of a new process and keeps the mitigation against
+# speculative store bypass: with or without these flags, what the profile permits is the same.
+_FLAGS_WITHOUT_EFFECT = {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"}
 _MAX_ERRNO = 4095
 _MAX_SYSCALLS = 10_000
 _ARGUMENTS = 6
@@ -102,7 +105,6 @@ class Profile:
         reader = _Reader(name)
         self._default, self._rules = reader.document(document)
         self.machines = reader.machines
-        self.flags = reader.flags
 
     def table(
         self, machine: Machine, capabilities: Iterable[str] = (), kernel: tuple[int, int] | None = None
@@ -128,12 +130,14 @@ class Profile:
                     entry.add_to(decision, self._default)
         return table
 
+    def waits_for_a_kernel(self) -> bool:
+        """Whether a rule will begin to apply with a kernel newer than the running one."""
+        return any(entry.filter.newest_kernel() > running_kernel() for entry in self._rules)
+
     def unknown_names(self) -> list[str]:
         """Return the names in the profile that no architecture has, as far as we know."""
         written = {name for entry in self._rules for name in entry.names}
-        return sorted(
-            name for name in written if not name.isdigit() and not syscalls.exists_somewhere(name)
-        )
+        return sorted(name for name in written if not name.isdigit() and not syscalls.exists_somewhere(name))
 
 
 def read(path: str, text: bytes | str) -> Profile:
@@ -153,8 +157,10 @@ def running_kernel() -> tuple[int, int]:
 
 
 def _version(text: str) -> tuple[int, int]:
-    major, minor = (text.split("-")[0].split(".") + ["0"])[:2]
-    return int(major), int(minor)
+    found = re.match(r"(\d+)(?:\.(\d+))?", text)
+    if found is None:
+        raise ValueError(text)
+    return int(found[1]), int(found[2] or 0)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -216,6 +222,10 @@ class _Filter:
             and ("minKernel" not in unwanted or kernel < _version(unwanted["minKernel"]))
         )
 
+    def newest_kernel(self) -> tuple[int, int]:
+        named = [each["minKernel"] for each in (self.includes, self.excludes) if "minKernel" in each]
+        return max((_version(text) for text in named), default=(0, 0))
+
 
 class _Reader:
     """Checks a document, naming the place of what is wrong with it."""
@@ -223,7 +233,6 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self.name = name
         self.machines: frozenset[str] | None = None
-        self.flags: tuple[str, ...] = ()
 
     def wrong(self, place: str, found: object, allowed: str) -> ProfileError:
         return ProfileError(f"{self.name}: {place}: found {found!r}; allowed: {allowed}")
@@ -232,10 +241,9 @@ class _Reader:
         top = self.mapping("document", document, "")
         default = self.action("defaultAction", top, "defaultAction", ("defaultErrnoRet", "defaultErrno"))
         self.machines = self.architectures(top)
-        self.flags = tuple(self.texts("flags", top.get("flags")))
-        for flag in self.flags:
-            if flag not in _FLAGS:
-                raise self.wrong("flags", flag, ", ".join(sorted(_FLAGS)))
+        for flag in self.texts("flags", top.get("flags")):
+            if flag not in _FLAGS_WITHOUT_EFFECT:
+                raise self.wrong("flags", flag, ", ".join(sorted(_FLAGS_WITHOUT_EFFECT)))
         written = top.get("syscalls") or []
         if not isinstance(written, list) or len(written) > _MAX_SYSCALLS:
             raise self.wrong("syscalls", type(written).__name__, "a list of rules")
@@ -261,7 +269,7 @@ class _Reader:
         if not isinstance(written, list):
             raise self.wrong(f"{place}.args", written, "a list of comparisons")
         conditions = tuple(self.condition(f"{place}.args[{n}]", arg) for n, arg in enumerate(written))
-        if len({condition.index for condition in conditions}) != len(conditions):
+        if len({condition.argument for condition in conditions}) != len(conditions):
             raise self.wrong(f"{place}.args", written, "one comparison per argument in one rule")
         action = self.action(f"{place}.action", rule, "action", ("errnoRet", "errno"))
         includes = self.filter(f"{place}.includes", rule.get("includes"))
@@ -270,15 +278,15 @@ class _Reader:
 
     def condition(self, place: str, item: object) -> Condition:
         written = self.mapping(place, item, "argument")
-        index = self.integer(f"{place}.index", written.get("index"), _ARGUMENTS - 1)
+        argument = self.integer(f"{place}.index", written.get("index"), _ARGUMENTS - 1)
         value = self.integer(f"{place}.value", written.get("value"), rules.WORD)
         second = self.integer(f"{place}.valueTwo", written.get("valueTwo", 0), rules.WORD)
         operator = written.get("op")
         if operator not in _OPERATORS:
             raise self.wrong(f"{place}.op", operator, ", ".join(_OPERATORS))
         if operator == "SCMP_CMP_MASKED_EQ":  # value is the mask, valueTwo what must be left
-            return Condition(index, "&", second & value, value)
-        return Condition(index, _OPERATORS[operator], value)
+            return Condition(argument, "&", second & value, value)
+        return Condition(argument, _OPERATORS[operator], value)
 
     def action(self, place: str, where: dict[str, Any], key: str, codes: tuple[str, str]) -> int:
         name = where.get(key)

@@ -9,8 +9,12 @@ that is not in the table at all does not exist: ENOSYS.
 from __future__ import annotations
 
 import errno
-
+import operator
 from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WORD = (1 << 64) - 1
 
@@ -52,39 +56,37 @@ def describe(action: int) -> str:
     return words.get(action & _ACTION, f"action {action:#010x}")
 
 
+_COMPARE: dict[str, Callable[[int, int], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "&": operator.eq,
+}
+
+
 class Condition(NamedTuple):
-    """A comparison of one argument: ``argument[index] op value``, all numbers unsigned 64 bit.
+    """A comparison of one argument, counted from 0: ``argument op value``, all unsigned 64 bit.
 
     op: one of ``== != < <= > >= &``; for ``&`` it is ``argument & mask == value``.
     """
 
-    index: int
+    argument: int
     op: str
     value: int
     mask: int = WORD
 
     def holds(self, arguments: tuple[int, ...]) -> bool:
         """Whether the comparison is true for the call's six arguments."""
-        argument = arguments[self.index]
-        match self.op:
-            case "==":
-                return argument == self.value
-            case "!=":
-                return argument != self.value
-            case "<":
-                return argument < self.value
-            case "<=":
-                return argument <= self.value
-            case ">":
-                return argument > self.value
-            case ">=":
-                return argument >= self.value
-        return argument & self.mask == self.value
+        return _COMPARE[self.op](arguments[self.argument] & self.mask, self.value)
 
     def __str__(self) -> str:
+        """Return it as C would write it, the argument as a0 to a5."""
         if self.op == "&":
-            return f"arg{self.index} & {self.mask:#x} == {self.value:#x}"
-        return f"arg{self.index} {self.op} {self.value:#x}"
+            return f"(a{self.argument} & {self.mask:#x}) == {self.value:#x}"
+        return f"a{self.argument} {self.op} {self.value:#x}"
 
 
 Conditions = tuple[Condition, ...]

@@ -29,6 +29,7 @@ class Machine:
         self.go = go
 
     def __repr__(self) -> str:
+        """Return the name, for messages of tests."""
         return f"Machine({self.name})"
 
 
