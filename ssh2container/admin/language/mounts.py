@@ -1,0 +1,141 @@
+"""Kinds of mounts: volumes and memory file systems."""
+
+from __future__ import annotations
+
+from ssh2container.admin.language.entries import Fields, Items
+from ssh2container.admin.language.kinds import INVALID, Kind, Report, flow
+from ssh2container.admin.language.nodes import Mapping, Node, Scalar
+from ssh2container.admin.language.problems import did_you_mean, quoted
+from ssh2container.admin.language.scalars import Flag, Octal, Path, Size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Volumes(Items):
+    """Compose's volumes, of type bind only, read-only unless they say otherwise."""
+
+    name = "list of volumes"
+    allowed = "SOURCE:TARGET[:ro|:rw], or a map with type, source, target and read_only"
+
+    def __init__(self) -> None:
+        self.source = Path("an absolute path on the host")
+        self.target = Path("an absolute path inside", inside=True)
+        kinds: dict[str, Kind] = {
+            "type": _OnlyBind(),
+            "source": self.source,
+            "target": self.target,
+            "read_only": Flag(),
+        }
+        remarks = {
+            "bind": "propagation is private and a missing source refuses the login",
+            "volume": "named volumes do not exist; use type: bind with a source on the host",
+            "tmpfs": "use the key tmpfs beside volumes",
+            "consistency": "bind mounts have no consistency setting",
+        }
+        self.fields = Fields(kinds, ("source", "target"), remarks)
+
+    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+        if isinstance(node, Mapping):
+            found = self.fields.read(node, report)
+            return (found["source"], found["target"], found.get("read_only", True)) if found else INVALID
+        text = self.text(node, report)
+        return INVALID if text is None else self._short(text, node, report)
+
+    def _short(self, text: str, node: Node, report: Report) -> Any:  # noqa: ANN401
+        parts = text.split(":")
+        if len(parts) not in (2, 3):
+            hint = "a path with a colon needs the long form" if len(parts) > 3 else ""  # noqa: PLR2004
+            return report.fail(node, f"found {quoted(text)}", self.allowed, hint)
+        source = self.source.check(parts[0], node, report)
+        target = self.target.check(parts[1], node, report)
+        mode = parts[2] if len(parts) == 3 else "ro"  # noqa: PLR2004
+        if mode not in ("ro", "rw"):
+            labels = "SELinux labels are the host's matter: label the source there"
+            hint = labels if mode.lower() == "z" else ""
+            return report.fail(node, f"the mode {quoted(mode)}", "ro | rw", hint)
+        return INVALID if INVALID in (source, target) else (source, target, mode == "ro")
+
+    def key(self, value: tuple[str, str, bool]) -> str:
+        return value[1]
+
+    def write_entry(self, key: str, value: tuple[str, str, bool]) -> str:  # noqa: ARG002
+        source, target, read_only = value
+        if ":" in source + target:
+            mode = Flag().write(read_only)
+            return f"{{type: bind, source: {flow(source)}, target: {flow(target)}, read_only: {mode}}}"
+        return flow(f"{source}:{target}:{'ro' if read_only else 'rw'}")
+
+    def entry_schema(self) -> dict[str, Any]:
+        short = {"type": "string", "pattern": "^(/|%h)[^:]*:(/|%h)[^:]*(:r[ow])?$"}
+        return {"anyOf": [short, self.fields.schema()]}
+
+
+class _OnlyBind(Kind):
+    allowed = "bind"
+
+    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+        scalar = self.scalar(node, report)
+        if scalar is None or scalar.text == "bind":
+            return INVALID if scalar is None else "bind"
+        hint = {"tmpfs": "use the key tmpfs beside volumes"}.get(scalar.text, "")
+        return report.fail(node, f"a volume of type {quoted(scalar.text)}", self.allowed, hint)
+
+    def write(self, value: str) -> str:
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"const": "bind"}
+
+
+class TmpfsMounts(Items):
+    """Compose's tmpfs with the options size and mode."""
+
+    name = "list of memory file systems"
+    allowed = "TARGET[:size=SIZE,mode=MODE]"
+    default_size_bytes = 64 * 1024**2
+    default_mode = 0o1777
+
+    def __init__(self) -> None:
+        self.target = Path("an absolute path inside", specific=True, inside=True)
+        self.size = Size(4096, 64 * 1024**3)
+        self.mode = Octal(0o1777)
+
+    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+        if isinstance(node, Scalar):
+            value = self.entry(node, report)
+            return INVALID if value is INVALID else {self.key(value): (value, node)}
+        return super().read(node, report)
+
+    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+        text = self.text(node, report)
+        if text is None or not isinstance(node, Scalar):
+            return INVALID
+        place, _, options = text.partition(":")
+        target = self.target.check(place, node, report)
+        size: Any = self.default_size_bytes
+        mode: Any = self.default_mode
+        for option in options.split(",") if options else []:
+            name, _, value = option.partition("=")
+            if name == "size":
+                size = self.size.check(node, value, report)
+            elif name == "mode":
+                mode = self.mode.check(node, value, report)
+            else:
+                hint = did_you_mean(name, ("size", "mode"))
+                return report.fail(node, f"the option {quoted(option)}", "size=SIZE, mode=MODE", hint)
+        return INVALID if INVALID in (target, size, mode) else (target, size, mode)
+
+    def key(self, value: tuple[str, int, int]) -> str:
+        return value[0]
+
+    def write_entry(self, key: str, value: tuple[str, int, int]) -> str:  # noqa: ARG002
+        target, size, mode = value
+        return f'"{target}:size={self.size.write(size)},mode={mode:03o}"'
+
+    def entry_schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^(/|%h)[^:]*(:(size|mode)=[^,]*(,(size|mode)=[^,]*)*)?$"}
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [self.entry_schema(), super().schema()]}

@@ -1,0 +1,79 @@
+"""The kind of `access.commands`."""
+
+from __future__ import annotations
+
+import re
+
+from ssh2container.admin.language.entries import Fields, Items
+from ssh2container.admin.language.kinds import INVALID, Report, flow
+from ssh2container.admin.language.nodes import Mapping, Node, Scalar
+from ssh2container.admin.language.problems import did_you_mean, quoted
+from ssh2container.admin.language.scalars import Text
+from ssh2container.errors import Refusal
+from ssh2container.policy.commands import split
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Commands(Items):
+    """any, none, or a list of programs and exact commands."""
+
+    name = "commands"
+    allowed = "any | none | a list of program names and {exact: COMMAND}"
+    program = r"(?!-)[A-Za-z0-9_.+/@-]{1,255}"
+
+    def __init__(self) -> None:
+        self.exact = Fields({"exact": Text("a command line")}, ("exact",), {})
+
+    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+        if not isinstance(node, Scalar):
+            return super().read(node, report)
+        if node.text in ("any", "none"):
+            return node.text
+        hint = did_you_mean(node.text, ("any", "none")) or (f"write [{node.text}]" if node.text else "")
+        return report.fail(node, f"found {quoted(node.text)}", self.allowed, hint)
+
+    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+        if isinstance(node, Mapping):
+            found = self.exact.read(node, report)
+            return self._exact(found["exact"], node, report) if found else INVALID
+        text = self.text(node, report)
+        if text is None:
+            return INVALID
+        if not re.fullmatch(self.program, text) or text.endswith("/"):
+            hint = f"for one whole command write {{exact: {quoted(text)}}}" if " " in text else ""
+            return report.fail(node, f"found {quoted(text)}", "the name of a program", hint)
+        return ((text,), False)
+
+    def _exact(self, text: str, node: Node, report: Report) -> Any:  # noqa: ANN401
+        try:
+            words = tuple(word.decode() for word in split(text.encode()))
+        except Refusal as refusal:
+            return report.fail(node, f"found {quoted(text)}: {refusal.why}", "words as a shell splits them")
+        return (words, True) if words else report.fail(node, "an empty command", "a command line")
+
+    def key(self, value: tuple[tuple[str, ...], bool]) -> str:
+        words, exact = value
+        return "exact " + " ".join(_quote_word(word) for word in words) if exact else words[0]
+
+    def write_entry(self, key: str, value: tuple[tuple[str, ...], bool]) -> str:
+        words, exact = value
+        return f"{{exact: {flow(key.removeprefix('exact '))}}}" if exact else flow(words[0])
+
+    def write(self, value: Any) -> str:  # noqa: ANN401
+        return value if isinstance(value, str) else super().write(value)
+
+    def entry_schema(self) -> dict[str, Any]:
+        program = {"type": "string", "pattern": f"^{self.program}$"}
+        return {"anyOf": [program, self.exact.schema()]}
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"enum": ["any", "none"]}, super().schema()]}
+
+
+def _quote_word(word: str) -> str:
+    if word and re.fullmatch(r"[A-Za-z0-9_.+/@:=,%-]+", word):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
