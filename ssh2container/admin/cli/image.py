@@ -1,0 +1,272 @@
+"""``ssh2containerctl image``: the images that sessions run in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ssh2container.admin.images import check, collect, importing, shifting
+from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images.sources.choose import choose
+from ssh2container.admin.images.store import Store, Version
+from ssh2container.errors import SessionError, printable
+
+_SHOWN = 3
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+class _Bytes(click.ParamType):
+    """Compose's byte values: ``512m``, ``32g``."""
+
+    name = "SIZE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).lower().removesuffix("b")
+        unit = _UNITS.get(text[-1:], 0)
+        number = text[:-1] if unit else text
+        if not number.isdecimal():
+            self.fail(f"{value} is no size; write 512m or 32g", param, ctx)
+        return int(number) * (unit or 1)
+
+
+class _Group(click.Group):
+    """Ends with one line and the documented status where a command raises SessionError."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SessionError as error:
+            click.echo(f"ssh2containerctl: {error}", err=True)
+            sys.exit(error.status)
+
+
+@click.group(cls=_Group, name="image", short_help="Import, list, check and remove images.")
+def command() -> None:
+    """Images: what the root of a session is made of."""
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Give a progress callback; a bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("starting", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bars.update(task, description=printable(what), completed=done, total=total or None)
+
+        yield tell
+
+
+_limits = [
+    click.option("--max-size", type=_Bytes(), default=Limits().size, metavar="SIZE",
+                 help="Refuse an image whose files hold more (default 32g)."),
+    click.option("--max-entries", type=click.IntRange(1), default=Limits().entries, show_default=True,
+                 help="Refuse an image with more files and directories."),
+    click.option("--range/--no-range", "range_", default=False,
+                 help="Also make the tree for userns_mode: range (takes the image's size again)."),
+]  # fmt: skip
+
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+def _with_limits(function: _Function) -> _Function:
+    for option in reversed(_limits):
+        function = option(function)
+    return function
+
+
+def _say(name: str, version: Version) -> None:
+    info = version.info
+    click.echo(f"{name} is {version.digest[:19]}: {info['entries']} entries, {_size(info['size'])}")
+    for what, members in info["neutralised"].items():
+        shown = ", ".join(printable(member) for member in members[:_SHOWN])
+        click.echo(f"  {printable(what)}: {shown}{', …' if len(members) > _SHOWN else ''}")
+
+
+@command.command("import")
+@click.argument("name")
+@click.argument("source")
+@_with_limits
+def import_(name: str, source: str, max_size: int, max_entries: int, *, range_: bool) -> None:
+    """Import SOURCE as the image NAME."""
+    store = Store()
+    with _progress() as tell:
+        chosen = choose(source)
+        if chosen.needs:
+            click.echo(chosen.needs, err=True)
+        version = importing.bring(store, name, chosen, Limits(max_size, max_entries), tell)
+        if range_:
+            version = shifting.ensure(store, version, tell)
+    _say(name, version)
+
+
+@command.command("range")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def range_(names: tuple[str, ...]) -> None:
+    """Make the trees for userns_mode: range of the images NAME... (each takes its size again)."""
+    store = Store()
+    with _progress() as tell:
+        for name in names:
+            shifting.ensure(store, store.version(name), tell)
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(*, as_json: bool) -> None:
+    """List the images, and versions that only sessions or policies may still need."""
+    store = Store()
+    versions = store.versions()
+    rows = [(name, versions[digest]) for name, digest in store.names().items() if digest in versions]
+    named = {version.digest for _, version in rows}
+    rows += [("", version) for digest, version in versions.items() if digest not in named]
+    if as_json:
+        images = [{"name": name or None, **_summary(version)} for name, version in rows]
+        click.echo(json.dumps({"images": images}, indent=2))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("NAME", "DIGEST", "SIZE", "ENTRIES", "RANGE", "CREATED", "SOURCE"):
+        table.add_column(column, justify="right" if column in ("SIZE", "ENTRIES") else "left")
+    for name, version in rows:
+        info = version.info
+        table.add_row(
+            name or "-",
+            version.digest[:19],
+            _size(info["size"]),
+            str(info["entries"]),
+            "yes" if info["range"][1] else "no",
+            _time(info["created"]),
+            printable(f"{info['source']['kind']} {info['source']['reference']}"),
+        )
+    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@command.command("info")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info_(name: str, *, as_json: bool) -> None:
+    """Show where the image NAME came from and what a session in it gets."""
+    store = Store()
+    version = store.version(name)
+    names = [n for n, digest in store.names().items() if digest == version.digest]
+    if as_json:
+        click.echo(json.dumps({"names": names, **_summary(version), **version.info}, indent=2))
+        return
+    info = version.info
+    defaults = info["defaults"]
+    base, count = info["range"]
+    rows = [
+        ("names", ", ".join(names)),
+        ("digest", version.digest),
+        ("files", f"{info['entries']} entries, {_size(info['size'])}"),
+        ("created", _time(info["created"])),
+        ("source", f"{info['source']['kind']} {info['source']['reference']}"),
+        ("source digest", info["source"]["digest"] or "-"),
+        ("tree", store.tree(version) + "/root"),
+        ("range tree", f"ids {base}-{base + count - 1}, user at {info['inside_id']}" if count else "-"),
+        ("environment", " ".join(f"{key}={value}" for key, value in defaults["environment"]) or "-"),
+        ("user", defaults["user"] or "-"),
+        ("directory", defaults["working_directory"] or "-"),
+        ("command", " ".join(defaults["command"]) or "-"),
+    ]
+    for label, text in rows:
+        click.echo(f"{label + ':':15}{printable(text)}")
+    for what, members in info["neutralised"].items():
+        click.echo(f"{'neutralised:':15}{printable(what)}: {printable(', '.join(members))}")
+
+
+@command.command("rm")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def rm(names: tuple[str, ...]) -> None:
+    """Forget the images NAME...; their files go as soon as no session runs in them."""
+    store = Store()
+    for name in names:
+        store.unname(name)
+    _report_collected(collect.collect(store), quiet=True)
+
+
+@command.command("gc")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def gc(*, dry_run: bool) -> None:
+    """Remove versions that no name, no policy and no session needs."""
+    _report_collected(collect.collect(Store(), dry_run=dry_run), quiet=False, dry_run=dry_run)
+
+
+def _report_collected(fates: list[collect.Fate], *, quiet: bool, dry_run: bool = False) -> None:
+    gone = [fate for fate in fates if not fate.kept]
+    verb = "would remove" if dry_run else "removed"
+    for fate in fates:
+        if not fate.kept:
+            click.echo(f"{verb} {fate.version.digest[:19]}, {_size(fate.size)}")
+        elif "session" in fate.kept:
+            click.echo(f"kept {fate.version.digest[:19]}: {fate.kept}")
+    if not quiet and not gone:
+        click.echo("nothing to remove")
+
+
+@command.command("verify")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--repair", is_flag=True, help="Write the records that logins read anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(names: tuple[str, ...], *, repair: bool, as_json: bool) -> None:
+    """Compare every file of the images (all without NAME) with what was imported."""
+    store = Store()
+    chosen = [store.version(name) for name in names] or list(store.versions().values())
+    found = {}
+    with _progress() as tell:
+        for version in chosen:
+            if repair:
+                store.write_record(version)
+            found[version.digest] = list(check.problems(store, version, tell))
+    if as_json:
+        click.echo(json.dumps({"images": [{"digest": d, "problems": p} for d, p in found.items()]}, indent=2))
+    else:
+        for digest, sentences in found.items():
+            click.echo(f"{digest[:19]}: {'as imported' if not sentences else 'CHANGED'}")
+            for sentence in sentences:
+                click.echo(f"  {printable(sentence)}")
+    if any(found.values()):
+        sys.exit(1)
+
+
+def _summary(version: Version) -> dict[str, Any]:
+    info = version.info
+    keys = ("size", "entries", "created", "source", "range", "inside_id")
+    return {"digest": version.digest, **{key: info[key] for key in keys}}
+
+
+def _size(count: int) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1 << 10 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count = count / (1 << 10)  # type: ignore[assignment]
+    raise AssertionError(count)
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    command(prog_name="ssh2containerctl image")

@@ -1,0 +1,128 @@
+"""Garbage: versions that no name, no policy and no session needs, and who needs the others."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from typing import NamedTuple
+
+from ssh2container.admin.images.store import Store, Version, locked
+
+_DIGEST = re.compile(rb"sha256:([0-9a-f]{64})")
+POLICIES = "/etc/ssh2container"
+
+
+class Fate(NamedTuple):
+    """What becomes of a version and why; ``size`` in bytes."""
+
+    version: Version
+    kept: str
+    size: int
+
+
+def collect(store: Store, *, dry_run: bool = False, policies: str = POLICIES) -> list[Fate]:
+    """Remove every version that nobody needs; return what became of each.
+
+    Needed is what a name or a file below ``policies`` refers to and what a session holds: by the
+    lock that plan.image.Image takes, or by a mount of its files in any mount namespace.
+    """
+    store.prepare()
+    named: dict[str, list[str]] = {}
+    for name, digest in store.names().items():
+        named.setdefault(digest, []).append(name)
+    pinned = _pinned(store, policies)
+    mounted = _mounted(store)
+    fates = []
+    with locked(f"{store.path}/staging"):
+        store.sweep()
+        for version in store.versions().values():
+            kept = ", ".join(named.get(version.digest, []))
+            if not kept and version.digest in pinned:
+                kept = f"a policy pins it ({pinned[version.digest]})"
+            if not kept and version.hexadecimal in mounted:
+                kept = "a session runs in it"
+            if not kept and not _retire(store, version, dry_run=dry_run):
+                kept = "a session runs in it"
+            fates.append(Fate(version, kept, size_of(version)))
+        if not dry_run:
+            _orphans(store)
+            store.sweep()
+    return fates
+
+
+def size_of(version: Version) -> int:
+    """Return the bytes of all trees of ``version``, blocks that they share counted twice."""
+    trees = 2 if version.info["range"][1] else 1
+    return int(version.info["size"]) * trees
+
+
+def _retire(store: Store, version: Version, *, dry_run: bool) -> bool:
+    """Move the version out of the store unless a session holds it; say whether it may go."""
+    tree = store.tree(version)
+    descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not dry_run:
+            # In this order a reader finds either all of it or nothing.
+            _unlink(f"{store.path}/digests/{version.hexadecimal}")
+            gone = f"{store.path}/staging/{version.hexadecimal}"
+            os.rename(tree, gone)
+            shutil.rmtree(gone, ignore_errors=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _orphans(store: Store) -> None:
+    """Remove trees without info.json, and records and links that lead nowhere."""
+    for entry in os.listdir(f"{store.path}/trees"):
+        path = f"{store.path}/trees/{entry}"
+        if not os.path.exists(f"{path}/info.json"):
+            shutil.rmtree(path, ignore_errors=True)
+    for entry in os.listdir(f"{store.path}/digests"):
+        path = f"{store.path}/digests/{entry}"
+        target = os.path.realpath(path)
+        if not os.path.isdir(f"{store.path}/trees/{os.path.basename(target)}"):
+            _unlink(path)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _pinned(store: Store, policies: str) -> dict[str, str]:
+    """Return digest of a version → the policy file that names it, or its registry's digest."""
+    pinned = {}
+    for directory, _, files in os.walk(policies):
+        for name in files:
+            path = f"{directory}/{name}"
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                for match in _DIGEST.findall(file.read(1 << 20)):
+                    target = os.path.realpath(f"{store.path}/digests/{match.decode()}")
+                    pinned["sha256:" + os.path.basename(target)] = path
+    return pinned
+
+
+def _mounted(store: Store) -> set[str]:
+    """Return the versions whose trees a mount of any process names (proc(5), mountinfo)."""
+    trees = os.fsencode(store.path) + b"/trees/"
+    found, seen = set(), set()
+    for process in os.listdir("/proc"):
+        if not process.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            namespace = os.readlink(f"/proc/{process}/ns/mnt")
+            if namespace in seen:
+                continue
+            seen.add(namespace)
+            with open(f"/proc/{process}/mountinfo", "rb") as file:
+                text = file.read()
+            for match in re.finditer(re.escape(trees) + rb"([0-9a-f]{64})", text):
+                found.add(match.group(1).decode())
+    return found

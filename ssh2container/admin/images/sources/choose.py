@@ -1,0 +1,30 @@
+"""Which kind of source an administrator's word means."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ssh2container.admin.images import ids
+from ssh2container.admin.images.sources import archive
+from ssh2container.admin.images.sources.archive import Archive
+from ssh2container.admin.images.sources.directory import Directory
+from ssh2container.admin.images.sources.source import Source
+from ssh2container.errors import SessionError
+
+
+def choose(source: str) -> Source:
+    """Return the source that ``source`` means: a path, or ``KIND:…``; raises SessionError."""
+    try:
+        status = os.stat(source)
+    except OSError as error:
+        raise SessionError(f"cannot open {source}", error.strerror or "", step="image") from None
+    if stat.S_ISDIR(status.st_mode):
+        return Directory(source)
+    if not stat.S_ISREG(status.st_mode):
+        raise SessionError(f"{source} is neither a file nor a directory", step="image")
+    with open(source, "rb", buffering=0) as file:
+        head = archive.decompressed_head(file, ids.for_unpacking())
+    if archive.is_archive(head) or not head.strip(b"\0"):
+        return Archive(source)
+    raise SessionError(f"{source} is of no kind that can be imported", step="image")

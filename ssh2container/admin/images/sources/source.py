@@ -1,0 +1,39 @@
+"""What every kind of source is to the import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.streams import Defaults, Progress, Stream
+
+
+class Source:
+    """Something that files come from.
+
+    kind: a word for ``info``. reference: what the administrator gave, also for ``update``.
+    defaults, digest: known once :meth:`prepare` has run; digest names the source's own content
+    (``sha256:…`` of a registry), "" where it has none. needs: a sentence said before the work
+    begins, about rights or disk; "".
+    """
+
+    kind = ""
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        self.defaults = Defaults()
+        self.digest = ""
+        self.needs = ""
+
+    def prepare(self, staging: Staging, limits: Limits, progress: Progress) -> None:
+        """Fetch or convert into ``staging`` what :meth:`streams` reads; raises SessionError, HostileError."""
+
+    def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:
+        """Yield the tar streams, lowest layer first; each is unpacked before the next is asked for."""
+        raise NotImplementedError
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what info.json keeps about it."""
+        return {"kind": self.kind, "reference": self.reference, "digest": self.digest}

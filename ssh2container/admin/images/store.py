@@ -1,0 +1,362 @@
+"""The image store: content-addressed versions, names that switch atomically, nothing half-made.
+
+Layout below ``/var/lib/ssh2container/images`` (plan.image reads the first two)::
+
+    names/REFERENCE    → ../digests/HEX         a name and its current version
+    digests/HEX        the record, marshal      (registry digests are links to it)
+    trees/HEX/root     the files, owned by root; range-BASE: the same, shifted
+    trees/HEX/{info.json,manifest.gz}           where it came from; what it must hold
+    staging/           mode 700: what is being made; swept when its maker is gone
+
+Everything becomes visible by one rename(2), after the data is on the disk: whoever is killed, and
+whatever disk fills up, the store is as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import marshal
+import os
+import secrets
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ssh2container.admin.images import ids, manifest, metadata, ownership
+from ssh2container.admin.images.streams import Defaults, Progress, Unpacked, make_root
+from ssh2container.errors import NotFound, SessionError
+from ssh2container.plan import image as reader
+
+_LONGEST_PLACING_SECONDS = 600  # between the two calls of Store._place, however slow the disk
+
+
+class Version(NamedTuple):
+    """One version in the store: its digest (``sha256:…``), and info.json as a dict."""
+
+    digest: str
+    info: dict[str, Any]
+
+    @property
+    def hexadecimal(self) -> str:
+        """The digest without its algorithm."""
+        return self.digest[7:]
+
+
+class Staging:
+    """A directory of ours alone, in the store's filesystem; ``root`` is what becomes the tree."""
+
+    def __init__(self, path: str, range_: ids.Range) -> None:
+        self.path = path
+        self.range = range_
+        self.root = path + "/root"
+        make_root(self.root, range_)
+
+    def scratch(self, name: str = "scratch") -> str:
+        """Return a new directory for a tool's files, owned by the range's first id."""
+        path = f"{self.path}/{name}"
+        os.mkdir(path, 0o700)
+        os.chown(path, self.range.base, self.range.base)
+        return path
+
+
+class Store:
+    """The store at ``path``; raises SessionError where it cannot be written."""
+
+    def __init__(self, path: str = reader.IMAGES) -> None:
+        self.path = path
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def names(self) -> dict[str, str]:
+        """Return reference → digest of its current version."""
+        found = {}
+        for entry in _listed(f"{self.path}/names"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"{self.path}/names/{entry}")
+                found[entry.replace("+", "/")] = "sha256:" + os.path.basename(target)
+        return dict(sorted(found.items()))
+
+    def versions(self) -> dict[str, Version]:
+        """Return digest → version of all that is complete."""
+        found = {}
+        for entry in _listed(f"{self.path}/trees"):
+            digest = "sha256:" + entry
+            with contextlib.suppress(OSError, ValueError):
+                found[digest] = Version(digest, _read_json(f"{self.path}/trees/{entry}/info.json"))
+        return found
+
+    def version(self, reference: str) -> Version:
+        """Return the version that ``reference`` (a name, or ``sha256:HEX`` in part) means."""
+        versions = self.versions()
+        if reference.startswith("sha256:"):
+            matching = [version for digest, version in versions.items() if digest.startswith(reference)]
+        else:
+            try:
+                target = os.path.realpath(f"{self.path}/{reader.record_path(reference)}")
+            except OSError as error:
+                raise SessionError(f"cannot read {reference}", str(error), step="image") from None
+            matching = [v for v in versions.values() if v.hexadecimal == os.path.basename(target)]
+        if len(matching) != 1:
+            raise NotFound(
+                f"there is no image {reference}" if not matching else f"{reference} is ambiguous",
+                "",
+                "ssh2containerctl image list shows what there is",
+                step="image",
+            )
+        return matching[0]
+
+    def tree(self, version: Version) -> str:
+        """Return the directory of ``version``."""
+        return f"{self.path}/trees/{version.hexadecimal}"
+
+    # -- writing -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def stage(self, range_: ids.Range | None = None) -> Iterator[Staging]:
+        """Give a staging directory for the length of a ``with``; it is removed on every way out."""
+        self.prepare()
+        with locked(f"{self.path}/staging"):
+            self.sweep()
+            path = f"{self.path}/staging/{secrets.token_hex(8)}"
+            os.mkdir(path, 0o700)
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield Staging(path, range_ or ids.for_unpacking())
+        except OSError as error:
+            raise SessionError(
+                "cannot write to the image store", f"{error.filename or ''} {error.strerror}".strip(), "",
+                "image", error.errno or 0,
+            ) from None  # fmt: skip
+        finally:
+            _remove(path)
+            os.close(lock)
+
+    def prepare(self) -> None:
+        """Make the store's directories; raises SessionError."""
+        try:
+            os.makedirs(self.path, 0o755, exist_ok=True)
+            for name, mode in (("names", 0o755), ("digests", 0o755), ("trees", 0o755), ("staging", 0o700)):
+                path = f"{self.path}/{name}"
+                os.makedirs(path, exist_ok=True)
+                os.chmod(path, mode)
+        except OSError as error:
+            raise SessionError(
+                f"cannot write to the image store {self.path}", error.strerror or "",
+                "run it as root" if os.geteuid() else "", "image", error.errno or 0,
+            ) from None  # fmt: skip
+
+    def publish(
+        self,
+        staging: Staging,
+        unpacked: Unpacked,
+        defaults: Defaults,
+        source: dict[str, Any],
+        progress: Progress,
+    ) -> Version:
+        """Make the staged tree a version of the store and return it; names come later.
+
+        source: where it came from, for ``info`` and ``update``: ``{"kind", "reference", "digest"…}``.
+        """
+        os.chmod(staging.root, 0o755)  # noqa: S103 - users traverse it
+        ownership.shift(staging.root, -staging.range.base)
+        os.chown(staging.root, 0, 0)
+        told = _Teller(progress, "hashing", unpacked.size)
+        listing = f"{staging.path}/{manifest.NAME}"
+        tree_digest, entries, size = manifest.write(listing, staging.root, 0, told)
+        config = defaults._asdict()
+        address = hashlib.sha256(
+            json.dumps([tree_digest, config], sort_keys=True, separators=(",", ":")).encode()
+        )
+        digest = "sha256:" + address.hexdigest()
+        facts = metadata.gather(staging.root, manifest.read(listing))
+        info = {
+            "format": reader.FORMAT,
+            "digest": digest,
+            "manifest": tree_digest,
+            "entries": entries,
+            "size": size,
+            "created": int(time.time()),
+            "source": source,
+            "defaults": config,
+            "inside_id": facts.inside_id,
+            "range": [0, 0],
+            "neutralised": unpacked.neutralised,
+        }
+        version = Version(digest, info)
+        place = self.tree(version)
+        if digest in self.versions():
+            version = self.versions()[digest]
+        else:
+            _write(f"{staging.path}/info.json", json.dumps(info, indent=1).encode())
+            finished = f"{staging.path}/finished"
+            os.mkdir(finished)
+            os.chmod(finished, 0o755)  # noqa: S103
+            for name in ("root", manifest.NAME, "info.json"):
+                os.rename(f"{staging.path}/{name}", f"{finished}/{name}")
+            progress("writing to the disk", 0, 0)
+            flush(finished)
+            if os.path.isdir(place):
+                _remove(place)  # left by an interrupted rm: it has no info.json
+            os.rename(finished, place)
+        self.write_record(version)
+        self._alias(version, source.get("digest", ""))
+        return version
+
+    def write_record(self, version: Version) -> None:
+        """Write the record that logins read, from info.json and the tree."""
+        tree = self.tree(version)
+        facts = metadata.gather(f"{tree}/root", manifest.read(f"{tree}/{manifest.NAME}"))
+        record = {
+            "format": reader.FORMAT,
+            "digest": version.digest,
+            "environment": tuple((key, value) for key, value in version.info["defaults"]["environment"]),
+            "user": version.info["defaults"]["user"],
+            "working_directory": version.info["defaults"]["working_directory"],
+            "command": tuple(version.info["defaults"]["command"]),
+            "passwd": facts.passwd,
+            "group": facts.group,
+            "programs": facts.programs,
+            "inside_id": facts.inside_id,
+            "range": tuple(version.info["range"]),
+        }
+        self._place(f"digests/{version.hexadecimal}", content=marshal.dumps(record, 4))
+
+    def point(self, reference: str, version: Version) -> None:
+        """Let ``reference`` mean ``version`` from now on; sessions that run keep what they have."""
+        name = self.check_name(reference)
+        self._place(name, link=f"../digests/{version.hexadecimal}")
+        flush(f"{self.path}/names")
+
+    @staticmethod
+    def check_name(reference: str) -> str:
+        """Return the file of a name that an image can be given; raises SessionError, Refusal."""
+        if "@" in reference or reference == reader.HOST:
+            raise SessionError(
+                f"an image cannot be named {reference}", "the word has a meaning of its own", step="image"
+            )
+        return reader.record_path(reference)
+
+    def unname(self, reference: str) -> None:
+        """Forget the name; its version stays until ``gc`` finds that nobody needs it."""
+        try:
+            os.unlink(f"{self.path}/{reader.record_path(reference)}")
+        except FileNotFoundError:
+            raise NotFound(f"there is no image {reference}", step="image") from None
+
+    def update_info(self, version: Version) -> None:
+        """Write ``version.info`` and the record anew, atomically."""
+        content = json.dumps(version.info, indent=1).encode()
+        self._place(f"trees/{version.hexadecimal}/info.json", content=content)
+        self.write_record(version)
+
+    def _alias(self, version: Version, digest: str) -> None:
+        if digest.startswith("sha256:") and digest != version.digest:
+            self._place(f"digests/{digest[7:]}", link=version.hexadecimal)
+
+    def _place(self, name: str, *, content: bytes | None = None, link: str = "") -> None:
+        temporary = f"{self.path}/staging/{secrets.token_hex(8)}.new"
+        try:
+            if content is None:
+                os.symlink(link, temporary)
+            else:
+                _write(temporary, content)
+            os.rename(temporary, f"{self.path}/{name}")
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def sweep(self) -> None:
+        """Remove what makers that are gone have left in ``staging``; the caller has locked it."""
+        for entry in _listed(f"{self.path}/staging"):
+            path = f"{self.path}/staging/{entry}"
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(path)
+                if not stat.S_ISDIR(status.st_mode):
+                    if time.time() - status.st_mtime > _LONGEST_PLACING_SECONDS:
+                        os.unlink(path)
+                    continue
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(path)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(descriptor)
+
+
+class _Teller:
+    """Adds up bytes for a progress callback."""
+
+    def __init__(self, progress: Progress, what: str, total: int) -> None:
+        self._progress, self._what, self._total = progress, what, total
+        self._done, self._told = 0, 0
+
+    def __call__(self, size: int) -> None:
+        self._done += size
+        step = 16 << 20
+        if self._done - self._told >= step:
+            self._told = self._done
+            self._progress(self._what, self._done, self._total)
+
+
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[int]:
+    """Hold the directory ``path`` exclusively for the length of a ``with``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def flush(path: str) -> None:
+    """Wait until the filesystem of ``path`` is on the disk (syncfs(2)); raises SessionError."""
+    result = subprocess.run(["sync", "-f", path], check=False, capture_output=True)
+    if result.returncode:
+        raise SessionError(
+            "cannot write to the image store", result.stderr.decode("utf-8", "replace").strip(), step="image"
+        )
+
+
+def _write(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(descriptor, 0o644)
+        os.fsync(descriptor)
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    with open(path, encoding="utf-8") as text:
+        content: dict[str, Any] = json.load(text)
+    return content
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except FileNotFoundError:
+        return []
+
+
+def _remove(path: str) -> None:
+    """Remove a tree, or a file, whatever modes its directories have."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
