@@ -107,12 +107,27 @@ def _say(name: str, version: Version) -> None:
 @command.command("import")
 @click.argument("name")
 @click.argument("source")
+@click.option("--authfile", type=click.Path(dir_okay=False), help="Credentials for the registry.")
+@click.option("--insecure", is_flag=True, help="Accept plain http and unknown certificates.")
 @_with_limits
-def import_(name: str, source: str, max_size: int, max_entries: int, *, range_: bool) -> None:
-    """Import SOURCE as the image NAME."""
+def import_(
+    name: str,
+    source: str,
+    authfile: str | None,
+    max_size: int,
+    max_entries: int,
+    *,
+    insecure: bool,
+    range_: bool,
+) -> None:
+    """Import SOURCE as the image NAME.
+
+    SOURCE is a directory, a tar or cpio archive (gzip, bzip2, xz, zstd, lz4), oci:DIR[:TAG],
+    docker-archive:FILE, docker://[HOST/]NAME[:TAG][@sha256:DIGEST], or a disk image.
+    """
     store = Store()
     with _progress() as tell:
-        chosen = choose(source)
+        chosen = choose(source, authfile=authfile, insecure=insecure)
         if chosen.needs:
             click.echo(chosen.needs, err=True)
         version = importing.bring(store, name, chosen, Limits(max_size, max_entries), tell)
@@ -141,7 +156,10 @@ def list_(*, as_json: bool) -> None:
     named = {version.digest for _, version in rows}
     rows += [("", version) for digest, version in versions.items() if digest not in named]
     if as_json:
-        images = [{"name": name or None, **_summary(version)} for name, version in rows]
+        images = [
+            {"name": name or None, **_summary(version), "source": _origin(store, name, version)}
+            for name, version in rows
+        ]
         click.echo(json.dumps({"images": images}, indent=2))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -156,7 +174,7 @@ def list_(*, as_json: bool) -> None:
             str(info["entries"]),
             "yes" if info["range"][1] else "no",
             _time(info["created"]),
-            printable(f"{info['source']['kind']} {info['source']['reference']}"),
+            printable(" ".join(_origin(store, name, version)[key] for key in ("kind", "reference"))),
         )
     Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
@@ -169,6 +187,7 @@ def info_(name: str, *, as_json: bool) -> None:
     store = Store()
     version = store.version(name)
     names = [n for n, digest in store.names().items() if digest == version.digest]
+    version.info["source"] = _origin(store, name, version)
     if as_json:
         click.echo(json.dumps({"names": names, **_summary(version), **version.info}, indent=2))
         return
@@ -180,7 +199,7 @@ def info_(name: str, *, as_json: bool) -> None:
         ("digest", version.digest),
         ("files", f"{info['entries']} entries, {_size(info['size'])}"),
         ("created", _time(info["created"])),
-        ("source", f"{info['source']['kind']} {info['source']['reference']}"),
+        ("source", " ".join(_origin(store, name, version)[key] for key in ("kind", "reference"))),
         ("source digest", info["source"]["digest"] or "-"),
         ("tree", store.tree(version) + "/root"),
         ("range tree", f"ids {base}-{base + count - 1}, user at {info['inside_id']}" if count else "-"),
@@ -253,6 +272,12 @@ def _summary(version: Version) -> dict[str, Any]:
     info = version.info
     keys = ("size", "entries", "created", "source", "range", "inside_id")
     return {"digest": version.digest, **{key: info[key] for key in keys}}
+
+
+def _origin(store: Store, name: str, version: Version) -> dict[str, Any]:
+    """Return where this name's content came from: the same content may have come twice."""
+    named = name and "@" not in name and not name.startswith("sha256:")
+    return (store.origin(name) if named else {}) or version.info["source"]
 
 
 def _size(count: int) -> str:

@@ -27,7 +27,7 @@ def bring(store: Store, name: str, source: Source, limits: Limits, progress: Pro
                 progress,
             )
             version = store.publish(staging, unpacked, source.defaults, source.provenance(), progress)
-            store.point(name, version)
+            store.point(name, version, source.provenance())
             return version
     except HostileError as error:
         raise Refusal(

@@ -28,6 +28,7 @@ class Sandbox:
     """Where a program may read ``readable`` and write ``writable``: target inside → path outside.
 
     ids: the host's ids that are 0, 1, … inside. network: share the host's (registries only).
+    memory, largest_file: bytes, 0 = no limit; tmp: size of /tmp.
     capabilities: kept, in the sandbox's own user namespace; None keeps all (and nested namespaces).
     """
 
@@ -41,6 +42,7 @@ class Sandbox:
         capabilities: tuple[int, ...] | None = (),
         memory: int = _MEMORY_BYTES,
         tmp: str = "64m",
+        largest_file: int = 0,
     ) -> None:
         self.ids = ids
         self.readable = readable or {}
@@ -49,6 +51,7 @@ class Sandbox:
         self.capabilities = capabilities
         self.memory = memory
         self.tmp = tmp
+        self.largest_file = largest_file
 
     def start(
         self,
@@ -68,6 +71,8 @@ class Sandbox:
         rlimits = {"CORE": 0, "NOFILE": 4096}
         if self.memory:
             rlimits["AS"] = self.memory
+        if self.largest_file:
+            rlimits["FSIZE"] = self.largest_file
         settings = {
             "parent": os.getpid(),
             "argv": argv,

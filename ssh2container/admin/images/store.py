@@ -3,6 +3,7 @@
 Layout below ``/var/lib/ssh2container/images`` (plan.image reads the first two)::
 
     names/REFERENCE    → ../digests/HEX         a name and its current version
+    origins/REFERENCE  JSON                     what ``update`` imports again
     digests/HEX        the record, marshal      (registry digests are links to it)
     trees/HEX/root     the files, owned by root; range-BASE: the same, shifted
     trees/HEX/{info.json,manifest.gz}           where it came from; what it must hold
@@ -64,6 +65,20 @@ class Staging:
         os.chown(path, self.range.base, self.range.base)
         return path
 
+    def readable_copy(self, path: str, name: str = "input") -> str:
+        """Return a path with the content of ``path`` that everybody may read.
+
+        That is ``path`` itself where its mode allows it, else a copy that only the sandbox's id
+        can read (sharing blocks where the filesystem can).
+        """
+        if os.stat(path).st_mode & stat.S_IROTH:
+            return path
+        copy = f"{self.path}/{name}"
+        ownership.copy(os.path.realpath(path), copy)
+        os.chmod(copy, 0o400)
+        os.chown(copy, self.range.base, self.range.base)
+        return copy
+
 
 class Store:
     """The store at ``path``; raises SessionError where it cannot be written."""
@@ -81,6 +96,14 @@ class Store:
                 target = os.readlink(f"{self.path}/names/{entry}")
                 found[entry.replace("+", "/")] = "sha256:" + os.path.basename(target)
         return dict(sorted(found.items()))
+
+    def origin(self, reference: str) -> dict[str, Any]:
+        """Return where the content of the name ``reference`` comes from, {} if that is not known."""
+        path = self.check_name(reference).replace("names/", "origins/", 1)
+        try:
+            return _read_json(f"{self.path}/{path}")
+        except (OSError, ValueError):
+            return {}
 
     def versions(self) -> dict[str, Version]:
         """Return digest → version of all that is complete."""
@@ -142,7 +165,13 @@ class Store:
         """Make the store's directories; raises SessionError."""
         try:
             os.makedirs(self.path, 0o755, exist_ok=True)
-            for name, mode in (("names", 0o755), ("digests", 0o755), ("trees", 0o755), ("staging", 0o700)):
+            for name, mode in (
+                ("names", 0o755),
+                ("digests", 0o755),
+                ("trees", 0o755),
+                ("origins", 0o700),
+                ("staging", 0o700),
+            ):
                 path = f"{self.path}/{name}"
                 os.makedirs(path, exist_ok=True)
                 os.chmod(path, mode)
@@ -228,9 +257,14 @@ class Store:
         }
         self._place(f"digests/{version.hexadecimal}", content=marshal.dumps(record, 4))
 
-    def point(self, reference: str, version: Version) -> None:
-        """Let ``reference`` mean ``version`` from now on; sessions that run keep what they have."""
+    def point(self, reference: str, version: Version, origin: dict[str, Any] | None = None) -> None:
+        """Let ``reference`` mean ``version`` from now on; sessions that run keep what they have.
+
+        origin: where this name's content comes from, if not from where the version's came first.
+        """
         name = self.check_name(reference)
+        content = json.dumps(origin or version.info["source"]).encode()
+        self._place(name.replace("names/", "origins/", 1), content=content)
         self._place(name, link=f"../digests/{version.hexadecimal}")
         flush(f"{self.path}/names")
 
@@ -246,7 +280,9 @@ class Store:
     def unname(self, reference: str) -> None:
         """Forget the name; its version stays until ``gc`` finds that nobody needs it."""
         try:
-            os.unlink(f"{self.path}/{reader.record_path(reference)}")
+            name = self.check_name(reference)
+            os.unlink(f"{self.path}/{name}")
+            os.unlink(f"{self.path}/{name.replace('names/', 'origins/', 1)}")
         except FileNotFoundError:
             raise NotFound(f"there is no image {reference}", step="image") from None
 

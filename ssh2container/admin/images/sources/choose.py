@@ -9,12 +9,23 @@ from ssh2container.admin.images import ids
 from ssh2container.admin.images.sources import archive
 from ssh2container.admin.images.sources.archive import Archive
 from ssh2container.admin.images.sources.directory import Directory
+from ssh2container.admin.images.sources.oci import DockerArchive, Layout, Registry
 from ssh2container.admin.images.sources.source import Source
 from ssh2container.errors import SessionError
 
+_KINDS = {"oci:": Layout, "docker-archive:": DockerArchive}
 
-def choose(source: str) -> Source:
-    """Return the source that ``source`` means: a path, or ``KIND:…``; raises SessionError."""
+
+def choose(source: str, *, authfile: str | None = None, insecure: bool = False) -> Source:
+    """Return the source that ``source`` means: a path, or ``KIND:…``; raises SessionError.
+
+    authfile, insecure: for registries, see oci.Registry.
+    """
+    for prefix, kind in _KINDS.items():
+        if source.startswith(prefix):
+            return kind(source[len(prefix) :])
+    if source.startswith("docker://"):
+        return Registry(source[len("docker://") :], authfile, insecure=insecure)
     try:
         status = os.stat(source)
     except OSError as error:

@@ -1,0 +1,113 @@
+"""Images made on the spot: trees, tars with any header, OCI layouts with whiteouts."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterable
+
+BUSYBOX = "/bin/busybox"
+
+Entry = tuple[tarfile.TarInfo, bytes]
+
+
+def entry(
+    name: str,
+    content: bytes = b"",
+    *,
+    kind: bytes = tarfile.REGTYPE,
+    mode: int = 0o644,
+    link: str = "",
+    uid: int = 0,
+    gid: int = 0,
+    pax: dict[str, str] | None = None,
+) -> Entry:
+    """Return one member of a tar, exactly as told."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.mode, info.linkname = len(content), kind, mode, link
+    info.uid, info.gid, info.mtime = uid, gid, 1_700_000_000
+    info.pax_headers = pax or {}
+    return info, content
+
+
+def directory(name: str, mode: int = 0o755) -> Entry:
+    return entry(name, kind=tarfile.DIRTYPE, mode=mode)
+
+
+def symlink(name: str, target: str) -> Entry:
+    return entry(name, kind=tarfile.SYMTYPE, mode=0o777, link=target)
+
+
+def hardlink(name: str, target: str) -> Entry:
+    return entry(name, kind=tarfile.LNKTYPE, link=target)
+
+
+def tar(entries: Iterable[Entry]) -> bytes:
+    """Return an uncompressed pax archive of ``entries``."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for info, content in entries:
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def busybox_tree(path: str) -> str:
+    """Make a root of busybox alone at ``path`` and return it."""
+    for name in ("bin", "etc", "usr/bin", "tmp", "home"):
+        os.makedirs(f"{path}/{name}", exist_ok=True)
+    shutil.copy(BUSYBOX, f"{path}/bin/busybox")
+    for applet in ("sh", "ls", "cat", "id", "echo", "stat", "find", "true", "sleep", "mount"):
+        os.symlink("busybox", f"{path}/bin/{applet}")
+    with open(f"{path}/etc/passwd", "w", encoding="ascii") as file:
+        file.write("root:x:0:0:root:/root:/bin/sh\nservice:x:1000:1000::/:/bin/false\n")
+    with open(f"{path}/etc/group", "w", encoding="ascii") as file:
+        file.write("root:x:0:\nservice:x:1000:\n")
+    return path
+
+
+def oci_layout(
+    path: str, layers: list[bytes], config: dict[str, object] | None = None, tag: str = "latest"
+) -> str:
+    """Write an OCI image layout whose ``layers`` are tars (any compression) and return ``path``."""
+    os.makedirs(f"{path}/blobs/sha256", exist_ok=True)
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+
+    def blob(content: bytes, media_type: str) -> dict[str, object]:
+        digest = hashlib.sha256(content).hexdigest()
+        with open(f"{path}/blobs/sha256/{digest}", "wb") as file:
+            file.write(content)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+
+    described = []
+    for layer in layers:
+        suffix = "+gzip" if layer.startswith(b"\x1f\x8b") else ""
+        described.append(blob(layer, "application/vnd.oci.image.layer.v1.tar" + suffix))
+    image = {
+        "architecture": machine,
+        "os": "linux",
+        "config": config or {},
+        "rootfs": {"type": "layers", "diff_ids": [_diff_id(layer) for layer in layers]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": blob(json.dumps(image).encode(), "application/vnd.oci.image.config.v1+json"),
+        "layers": described,
+    }
+    described_manifest = blob(json.dumps(manifest).encode(), str(manifest["mediaType"]))
+    described_manifest["annotations"] = {"org.opencontainers.image.ref.name": tag}
+    with open(f"{path}/index.json", "w", encoding="ascii") as file:
+        json.dump({"schemaVersion": 2, "manifests": [described_manifest]}, file)
+    with open(f"{path}/oci-layout", "w", encoding="ascii") as file:
+        json.dump({"imageLayoutVersion": "1.0.0"}, file)
+    return path
+
+
+def _diff_id(layer: bytes) -> str:
+    plain = gzip.decompress(layer) if layer.startswith(b"\x1f\x8b") else layer
+    return "sha256:" + hashlib.sha256(plain).hexdigest()
