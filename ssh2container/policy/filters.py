@@ -10,27 +10,37 @@ from __future__ import annotations
 import marshal
 import os
 import stat
-import syslog
 from _blake2 import blake2b
 
+from ssh2container import __version__
 from ssh2container.errors import SessionError
+
+from .policy import Seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .policy import Seccomp
-
-    Identity = tuple[str, int, int, int, int]
-    """Path, device, inode, size in bytes, time of modification in ns."""
+    Identity = tuple[str, int, int, int, int, int]
+    """Path, device, inode, size in bytes, mtime and ctime in nanoseconds."""
+    Programs = tuple[bytes, bytes]
+    """The filter, and the one to be loaded after it that records violations (or b"")."""
 
 PROFILES = ("/etc/ssh2container/seccomp", "/usr/share/ssh2container/seccomp")
 """Where a profile is looked for by name, the first one that has it."""
 COMPILED = "/var/lib/ssh2container/compiled/seccomp"
+INIT = Seccomp("init", (), (), "errno")
+"""What pid 1 confines itself to once the payload runs."""
 
-_FORMAT = 1
-_MAX_BYTES = 1 << 20  # a profile has some 40 kB, a compiled filter some 10 kB
+_FORMAT = f"ssh2container filter 1 {__version__}\n".encode()
+_DIGEST_BYTES = 16
+_MARSHAL_VERSION = 2
+_MAX_BYTES = 1 << 20  # a profile has some 30 kB, a compiled filter some 6 kB
 _STEP = "seccomp"
+
+
+class _Stale(Exception):  # noqa: N818 - no error: it only means that the filter is built again
+    """A compiled filter cannot be used; the text says why."""
 
 
 def filter_for(seccomp: Seccomp, capabilities: Iterable[int]) -> bytes:
@@ -38,18 +48,35 @@ def filter_for(seccomp: Seccomp, capabilities: Iterable[int]) -> bytes:
 
     Raises SessionError when there is no such profile, or it cannot be obeyed.
     """
+    return _programs(seccomp, capabilities)[0]
+
+
+def recorder_for(seccomp: Seccomp, capabilities: Iterable[int]) -> bytes:
+    """Return what has to be loaded after the filter under ``on_violation: log``, else b"".
+
+    It refuses exactly the violations and lets all else pass. Of two filters with the same
+    answer the kernel takes the later one, so loaded with SECCOMP_FILTER_FLAG_LOG (seccomp(2))
+    it puts the violations, and nothing else, into the kernel's log. Raises like filter_for.
+    """
+    return _programs(seccomp, capabilities)[1] if seccomp.on_violation == "log" else b""
+
+
+def _programs(seccomp: Seccomp, capabilities: Iterable[int]) -> Programs:
+    held = tuple(sorted(set(capabilities)))
     try:
-        _, identity = find(seccomp.profile)
-        found = _compiled(os.path.join(COMPILED, key_of(seccomp, capabilities)), identity)
+        path, identity = find(seccomp.profile)
     except OSError as problem:
         raise SessionError(
-            f"cannot read the seccomp profile {seccomp.profile}",
-            problem.strerror or str(problem),
+            f"cannot find the seccomp profile {seccomp.profile}",
+            problem.strerror or "",
             f"put it into {PROFILES[0]} or correct seccomp.profile",
             _STEP,
             problem.errno or 0,
-        ) from problem
-    return _build(seccomp, capabilities) if found is None else found
+        ) from None
+    try:
+        return _compiled(os.path.join(COMPILED, key_of(seccomp, held)), identity)
+    except (OSError, _Stale) as reason:
+        return _build(seccomp, held, path, str(reason))
 
 
 def find(profile: str) -> tuple[str, Identity]:
@@ -58,21 +85,27 @@ def find(profile: str) -> tuple[str, Identity]:
     Raises OSError.
     """
     places = [profile] if profile.startswith("/") else [f"{place}/{profile}.json" for place in PROFILES]
-    for path in places:
+    while True:
+        path = places.pop(0)
         try:
-            found = os.stat(path, follow_symlinks=False)
+            found = os.lstat(path)
         except FileNotFoundError:
-            if path is places[-1]:
+            if not places:
                 raise
         else:
-            return path, (path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-    raise AssertionError
+            return path, (
+                path,
+                found.st_dev,
+                found.st_ino,
+                found.st_size,
+                found.st_mtime_ns,
+                found.st_ctime_ns,
+            )
 
 
 def key_of(seccomp: Seccomp, capabilities: Iterable[int]) -> str:
     """Return the name of the file that holds the compiled filter."""
     canonical = (
-        _FORMAT,
         os.uname().machine,
         seccomp.profile,
         tuple(sorted(set(seccomp.allow))),
@@ -80,61 +113,76 @@ def key_of(seccomp: Seccomp, capabilities: Iterable[int]) -> str:
         seccomp.on_violation,
         tuple(sorted(set(capabilities))),
     )
-    return blake2b(marshal.dumps(canonical, 2), digest_size=16).hexdigest()
+    return blake2b(marshal.dumps(canonical, _MARSHAL_VERSION), digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def pack(identity: Identity, bpf: bytes, release: str | None) -> bytes:
+def pack(identity: Identity, programs: Programs, release: str | None) -> bytes:
     """Return the content of a compiled file.
 
     release: of the kernel it is bound to, None when a newer kernel changes nothing.
     """
-    return marshal.dumps((_FORMAT, identity, release, bpf), 2)
+    body = marshal.dumps((identity, release, programs), _MARSHAL_VERSION)
+    return _FORMAT + blake2b(body, digest_size=_DIGEST_BYTES).digest() + body
 
 
-def _compiled(path: str, identity: Identity) -> bytes | None:
-    try:
-        content = marshal.loads(read_trusted(path))  # noqa: S302 - a file that only root can write
-        version, made_from, release, bpf = content
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, EOFError):  # cut short, or of another version of Python
-        return None
-    fresh = version == _FORMAT and made_from == identity and release in (None, os.uname().release)
-    return bpf if fresh and type(bpf) is bytes else None
+def _compiled(path: str, identity: Identity) -> Programs:
+    data = read_trusted(path)
+    start = len(_FORMAT) + _DIGEST_BYTES
+    body = data[start:]
+    if not data.startswith(_FORMAT):
+        raise _Stale(f"{path}: another version of ssh2container wrote it, or none")
+    # The digest comes first: marshal must never see bytes that it did not write.
+    if blake2b(body, digest_size=_DIGEST_BYTES).digest() != data[len(_FORMAT) : start]:
+        raise _Stale(f"{path}: it is damaged")
+    made_from, release, programs = marshal.loads(body)  # noqa: S302
+    if made_from != identity:
+        raise _Stale(f"{identity[0]} is not the file that it was made from")
+    if release not in (None, os.uname().release):
+        raise _Stale(f"{path}: it was made for the kernel {release}")
+    found: Programs = programs
+    return found
 
 
 def read_trusted(path: str) -> bytes:
     """Return the content of a file that only root can have written; raises OSError."""
+    _require_roots(path, os.lstat(os.path.dirname(path)), stat.S_IFDIR)
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
-            raise PermissionError(1, "not a regular file that only root can write", path)
+        _require_roots(path, os.fstat(handle), stat.S_IFREG)
         content = b""
         while chunk := os.read(handle, _MAX_BYTES + 1 - len(content)):
             content += chunk
-        if len(content) > _MAX_BYTES:
-            raise OSError(27, f"larger than {_MAX_BYTES} bytes", path)
     finally:
         os.close(handle)
+    if len(content) > _MAX_BYTES:
+        raise OSError(27, f"larger than {_MAX_BYTES} bytes", path)
     return content
 
 
-def _build(seccomp: Seccomp, capabilities: Iterable[int]) -> bytes:
-    syslog.syslog(
-        syslog.LOG_AUTHPRIV | syslog.LOG_NOTICE,
-        f"seccomp: no fresh compiled filter for the profile {seccomp.profile}, building it; "
-        "run ssh2containerctl compile",
-    )
-    try:
-        from ssh2container.admin.seccomp import build  # noqa: PLC0415 - cold, and 35 ms
+def _require_roots(path: str, found: os.stat_result, kind: int) -> None:
+    if stat.S_IFMT(found.st_mode) != kind or found.st_uid != 0 or found.st_mode & 0o022:
+        raise PermissionError(1, "others than root can change it, or it is no regular file", path)
 
-        return build.build(seccomp, capabilities)
+
+def _build(seccomp: Seccomp, capabilities: tuple[int, ...], path: str, reason: str) -> Programs:
+    _log(f"building the system-call filter from {path} ({reason}); run ssh2containerctl compile")
+    try:
+        # libseccomp costs a login some 35 ms, so it is imported only here.
+        from ssh2container.admin.seccomp import build  # noqa: PLC0415
+
+        return build.programs(seccomp, capabilities)
     except (OSError, ValueError, RuntimeError, ImportError) as problem:
         raise SessionError(
-            f"cannot build the system-call filter from the profile {seccomp.profile}",
+            f"cannot build the system-call filter from {path}",
             str(problem),
-            "see ssh2containerctl seccomp show",
+            "the administrator looks into it with: ssh2containerctl seccomp show",
             _STEP,
             getattr(problem, "errno", 0) or 0,
         ) from problem
+
+
+def _log(text: str) -> None:
+    import syslog  # noqa: PLC0415 - a builtin module that most logins do not need
+
+    syslog.openlog("ssh2container", syslog.LOG_PID, syslog.LOG_AUTH)
+    syslog.syslog(syslog.LOG_WARNING, text)

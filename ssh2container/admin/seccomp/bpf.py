@@ -112,7 +112,7 @@ def run(
 class _Interpreter:
     def __init__(self, program: list[Instruction], data: bytes) -> None:
         self.program = program
-        self.words = struct.unpack(f"<{len(data) // 4}I", data)
+        self.words: tuple[int, ...] = struct.unpack(f"<{len(data) // 4}I", data)
         self.a = 0
         self.x = 0
         self.scratch = [0] * _SCRATCH_WORDS

@@ -13,11 +13,10 @@ import errno
 import os
 import tempfile
 
-import pyseccomp
-
 from ssh2container.policy import filters
 
 from . import bpf, profile, rules, syscalls
+from .library import pyseccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 # a filter may be built in a chroot or an emulator that cannot tell what the kernel has.
 _API_LEVEL = 3
 _BINARY_TREE = 2  # of SCMP_FLTATR_CTL_OPTIMIZE: looks a number up in logarithmic time
+_VIOLATION = rules.refuse(errno.EPERM)
 _NEXT_STAGE = pyseccomp.TRACE(0x6E78)
 _OPERATORS = {
     "==": pyseccomp.EQ,
@@ -58,7 +58,8 @@ def decide(
     ``allow`` adds a call to what is permitted; refusals of certain arguments stay. ``deny``
     is stronger than ``allow`` and than the profile. A violation is what would be answered
     EPERM: the answers that programs expect of a kernel without the feature (ENOSYS,
-    EAFNOSUPPORT and the like) are given under every ``on_violation``.
+    EAFNOSUPPORT and the like) are given under every ``on_violation``. Under "log" the answer
+    stays EPERM, see :func:`recorder`.
 
     Raises ProfileError and UnknownSyscallError.
     """
@@ -72,22 +73,35 @@ def decide(
     for text in seccomp.deny:
         number = syscalls.number(text, target)
         if number is not None:
-            refusal = rules.refuse(errno.EPERM)
-            table.decisions.setdefault(number, rules.Decision(refusal)).forbid(refusal)
-    answer = {"kill": rules.KILL_PROCESS, "log": rules.LOG}.get(seccomp.on_violation)
-    if answer is not None:
-        _answer_violations(table, answer)
+            table.decisions.setdefault(number, rules.Decision(_VIOLATION)).forbid(_VIOLATION)
+    if seccomp.on_violation == "kill":
+        _kill_violators(table)
     return table
 
 
-def _answer_violations(table: Table, answer: int) -> None:
-    violation = rules.refuse(errno.EPERM)
+def _kill_violators(table: Table) -> None:
     for decision in table.decisions.values():
         decision.refusals = [
-            rule._replace(action=answer) if rule.action == violation else rule for rule in decision.refusals
+            rule._replace(action=rules.KILL_PROCESS) if rule.action == _VIOLATION else rule
+            for rule in decision.refusals
         ]
-        if decision.otherwise == violation:
-            decision.otherwise = answer
+        if decision.otherwise == _VIOLATION:
+            decision.otherwise = rules.KILL_PROCESS
+
+
+def recorder(table: Table) -> Table:
+    """Return a table that refuses the violations of ``table`` and permits all other calls."""
+    result = rules.Table()
+    result.unknown = rules.ALLOW
+    result.foreign = table.foreign
+    for number, decision in table.decisions.items():
+        mirrored = rules.Decision(rules.ALLOW)
+        mirrored.refusals = [rule for rule in decision.refusals if rule.action == _VIOLATION]
+        if decision.otherwise == _VIOLATION:
+            mirrored.permissions = [rule._replace(action=rules.ALLOW) for rule in decision.permissions]
+            mirrored.otherwise = _VIOLATION
+        result.decisions[number] = mirrored
+    return result
 
 
 def assemble(table: Table, machine: Machine) -> bytes:
@@ -152,7 +166,7 @@ class _Stage:
         self.used = True
 
     def export(self, machine: Machine) -> bytes:
-        with tempfile.TemporaryFile() as file:
+        with os.fdopen(os.memfd_create("filter"), "w+b") as file:
             self.filter.export_bpf(file)
             file.seek(0)
             program = file.read()
@@ -232,6 +246,17 @@ def build(seccomp: Seccomp, capabilities: Iterable[int | str] = (), machine: Mac
     return assemble(decide(profile_of(seccomp), seccomp, capabilities, target), target)
 
 
+def programs(seccomp: Seccomp, capabilities: Iterable[int | str] = ()) -> filters.Programs:
+    """Return what a login loads: the filter, and under ``on_violation: log`` the recorder.
+
+    Raises what :func:`build` raises.
+    """
+    machine = syscalls.native()
+    table = decide(profile_of(seccomp), seccomp, capabilities, machine)
+    recording = assemble(recorder(table), machine) if seccomp.on_violation == "log" else b""
+    return assemble(table, machine), recording
+
+
 def profile_of(seccomp: Seccomp) -> profile.Profile:
     """Return the profile a policy names, as it is on the disk; raises OSError, ProfileError."""
     path, _ = filters.find(seccomp.profile)
@@ -241,20 +266,20 @@ def profile_of(seccomp: Seccomp) -> profile.Profile:
 def compile_all(
     combinations: Iterable[tuple[Seccomp, frozenset[int]]], directory: str = filters.COMPILED
 ) -> list[str]:
-    """Write the BPF of every (seccomp, capabilities) to ``directory`` and remove all others.
+    """Write the filters of every (seccomp, capabilities) to ``directory`` and remove all others.
 
-    Returns the files' paths. Each is written beside its place and renamed, so that a login
-    finds the old one or the new one. Raises what :func:`build` raises; files written before
-    stay.
+    pid 1's own filter is always among them. Returns the files' paths. Each is written beside
+    its place and renamed, so that a login finds the old one or the new one. Raises what
+    :func:`build` raises; files written before stay.
     """
     os.makedirs(directory, mode=0o755, exist_ok=True)
     written = []
-    for seccomp, capabilities in combinations:
+    for seccomp, capabilities in (*combinations, (filters.INIT, frozenset[int]())):
         _, identity = filters.find(seccomp.profile)
         path = os.path.join(directory, filters.key_of(seccomp, capabilities))
         if path not in written:
             release = os.uname().release if profile_of(seccomp).waits_for_a_kernel() else None
-            _replace(path, filters.pack(identity, build(seccomp, capabilities), release))
+            _replace(path, filters.pack(identity, programs(seccomp, capabilities), release))
             written.append(path)
     for name in os.listdir(directory):
         path = os.path.join(directory, name)

@@ -86,7 +86,6 @@ _KEYS = {
 # speculative store bypass: with or without these flags, what the profile permits is the same.
 _FLAGS_WITHOUT_EFFECT = {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC"}
 _MAX_ERRNO = 4095
-_MAX_SYSCALLS = 10_000
 _ARGUMENTS = 6
 
 
@@ -244,15 +243,13 @@ class _Reader:
         for flag in self.texts("flags", top.get("flags")):
             if flag not in _FLAGS_WITHOUT_EFFECT:
                 raise self.wrong("flags", flag, ", ".join(sorted(_FLAGS_WITHOUT_EFFECT)))
-        written = top.get("syscalls") or []
-        if not isinstance(written, list) or len(written) > _MAX_SYSCALLS:
-            raise self.wrong("syscalls", type(written).__name__, "a list of rules")
+        written = self.items("syscalls", top.get("syscalls"))
         return default, [self.entry(f"syscalls[{n}]", item) for n, item in enumerate(written)]
 
     def architectures(self, top: dict[str, Any]) -> frozenset[str] | None:
         plain = self.texts("architectures", top.get("architectures"))
         mapped = []
-        for number, item in enumerate(top.get("archMap") or []):
+        for number, item in enumerate(self.items("archMap", top.get("archMap"))):
             place = f"archMap[{number}]"
             if not isinstance(item, dict) or not isinstance(item.get("architecture"), str):
                 raise self.wrong(place, item, "an object with architecture and subArchitectures")
@@ -265,9 +262,7 @@ class _Reader:
         names += self.texts(f"{place}.name", [rule["name"]] if "name" in rule else None)
         if not names:
             raise self.wrong(f"{place}.names", names, "a list of names of system calls")
-        written = rule.get("args") or []
-        if not isinstance(written, list):
-            raise self.wrong(f"{place}.args", written, "a list of comparisons")
+        written = self.items(f"{place}.args", rule.get("args"))
         conditions = tuple(self.condition(f"{place}.args[{n}]", arg) for n, arg in enumerate(written))
         if len({condition.argument for condition in conditions}) != len(conditions):
             raise self.wrong(f"{place}.args", written, "one comparison per argument in one rule")
@@ -282,7 +277,7 @@ class _Reader:
         value = self.integer(f"{place}.value", written.get("value"), rules.WORD)
         second = self.integer(f"{place}.valueTwo", written.get("valueTwo", 0), rules.WORD)
         operator = written.get("op")
-        if operator not in _OPERATORS:
+        if not isinstance(operator, str) or operator not in _OPERATORS:
             raise self.wrong(f"{place}.op", operator, ", ".join(_OPERATORS))
         if operator == "SCMP_CMP_MASKED_EQ":  # value is the mask, valueTwo what must be left
             return Condition(argument, "&", second & value, value)
@@ -296,7 +291,7 @@ class _Reader:
         if name == _ERRNO:
             number = errno.EPERM if code is None else self.integer(place, code, _MAX_ERRNO)
             return rules.refuse(number)
-        if name not in _ACTIONS:
+        if not isinstance(name, str) or name not in _ACTIONS:
             raise self.wrong(place, name, ", ".join([_ERRNO, *_ACTIONS]))
         return _ACTIONS[name]
 
@@ -326,12 +321,18 @@ class _Reader:
                 raise self.wrong(place, key, ", ".join(sorted(_KEYS[kind])))
         return item
 
-    def texts(self, place: str, item: object) -> list[str]:
+    def items(self, place: str, item: object) -> list[Any]:
         if item is None:
             return []
-        if not isinstance(item, list) or not all(isinstance(each, str) for each in item):
+        if not isinstance(item, list):
+            raise self.wrong(place, item, "a list")
+        return item
+
+    def texts(self, place: str, item: object) -> list[str]:
+        found = self.items(place, item)
+        if not all(isinstance(each, str) for each in found):
             raise self.wrong(place, item, "a list of strings")
-        return list(item)
+        return list(found)
 
     def integer(self, place: str, item: object, highest: int) -> int:
         if type(item) is not int or not 0 <= item <= highest:

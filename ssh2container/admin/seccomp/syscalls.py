@@ -11,7 +11,7 @@ import difflib
 import functools
 import os
 
-import pyseccomp
+from .library import pyseccomp
 
 
 class Machine:
