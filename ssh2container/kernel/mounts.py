@@ -1,0 +1,126 @@
+"""Mounting, by descriptor where somebody else could change the path in between.
+
+Sources: mount(2), open_tree(2), move_mount(2), mount_setattr(2), openat2(2), pivot_root(2),
+Documentation/filesystems/overlayfs.rst.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import libc
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MNT_DETACH = 0x2
+
+ATTR_RDONLY = 0x1
+ATTR_NOSUID = 0x2
+ATTR_NODEV = 0x4
+ATTR_NOEXEC = 0x8
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+
+_OPEN_TREE_CLONE = 0x1
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
+_MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+
+def make_private() -> None:
+    """Cut this mount namespace's propagation from and to the host (mount_namespaces(7))."""
+    libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+
+
+def mount(kind: str, target: str, flags: int, options: str) -> None:
+    """Mount a new filesystem of ``kind`` (tmpfs, proc, devpts, overlay) on ``target``."""
+    libc.mount(kind.encode(), os.fsencode(target), kind.encode(), flags, os.fsencode(options))
+
+
+def bind(source: str, target: str) -> None:
+    """Bind ``source`` on ``target``, one mount, both paths inside our own root."""
+    libc.mount(os.fsencode(source), os.fsencode(target), None, MS_BIND, None)
+
+
+def open_path(path: str, resolve: int = 0, *, directory: int = libc.AT_FDCWD) -> int:
+    """Open ``path`` without touching it (O_PATH), resolved as ``resolve`` demands.
+
+    Raises OSError; ELOOP where a symbolic link stands that ``resolve`` forbids, EXDEV where
+    the path leaves its directory (openat2(2)).
+    """
+    how = libc.buffer(
+        (os.O_PATH | os.O_CLOEXEC).to_bytes(8, "little")
+        + bytes(8)
+        + (resolve | RESOLVE_NO_MAGICLINKS).to_bytes(8, "little")
+    )
+    return libc.syscall(
+        "openat2", libc.SYS_OPENAT2, directory, os.fsencode(path), libc.address(how), len(how)
+    )
+
+
+def clone_tree(path: str, *, recursive: bool, directory: int = libc.AT_FDCWD) -> int:
+    """Return a descriptor of a detached copy of the mount (tree) at ``path`` ("" = ``directory``)."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
+    if recursive:
+        flags |= libc.AT_RECURSIVE
+    if not path:
+        flags |= libc.AT_EMPTY_PATH
+    return libc.syscall("open_tree", libc.SYS_OPEN_TREE, directory, os.fsencode(path), flags)
+
+
+def set_attributes(tree: int, attributes: int, *, recursive: bool) -> None:
+    """Add ``attributes`` to every mount of ``tree``; flags already locked stay as they are.
+
+    One call covers submounts too: a read-only bind whose submount stays writable is the classic
+    mistake (mount_setattr(2)).
+    """
+    flags = libc.AT_EMPTY_PATH | (libc.AT_RECURSIVE if recursive else 0)
+    request = libc.buffer(attributes.to_bytes(8, "little") + bytes(24))
+    libc.syscall(
+        "mount_setattr", libc.SYS_MOUNT_SETATTR, tree, b"", flags, libc.address(request), len(request)
+    )
+
+
+def attach(tree: int, target: str) -> None:
+    """Attach the detached mount ``tree`` at ``target``, symbolic links followed."""
+    libc.syscall(
+        "move_mount",
+        libc.SYS_MOVE_MOUNT,
+        tree,
+        b"",
+        libc.AT_FDCWD,
+        os.fsencode(target),
+        _MOVE_MOUNT_F_EMPTY_PATH | 0x10,  # MOVE_MOUNT_T_SYMLINKS
+    )
+
+
+def attach_at(tree: int, target: int) -> None:
+    """Attach the detached mount ``tree`` on the directory or file that ``target`` has open."""
+    libc.syscall(
+        "move_mount",
+        libc.SYS_MOVE_MOUNT,
+        tree,
+        b"",
+        target,
+        b"",
+        _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH,
+    )
+
+
+def pivot_root(new_root: str) -> None:
+    """Make ``new_root`` the root; the old one stays stacked on it until :func:`detach_old_root`."""
+    os.chdir(new_root)
+    libc.syscall("pivot_root", libc.SYS_PIVOT_ROOT, b".", b".")
+
+
+def detach_old_root() -> None:
+    """Drop the host's tree: nothing names it any more (pivot_root(2), NOTES)."""
+    os.chdir("/")
+    libc.umount2(b".", MNT_DETACH)

@@ -1,0 +1,140 @@
+"""The process itself: descriptors, signals, dumpability, limits.
+
+Sources: signal(7), prctl(2), close_range(2), signalfd(2), getrlimit(2), epoll(7).
+"""
+
+from __future__ import annotations
+
+import _signal as signal
+import os
+import stat
+
+import prctl
+
+from . import libc
+
+ALL_SIGNALS = signal.valid_signals()
+_NEVER_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
+_NULL_DEVICE = os.makedev(1, 3)
+
+
+def reset_signals() -> None:
+    """Give every signal its default action: callers leave SIGCHLD ignored, Python SIGPIPE."""
+    for number in range(1, 32):
+        if number not in _NEVER_CAUGHT:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def block_signals() -> None:
+    """Hold every signal back until it is read from a :func:`signal_descriptor`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+
+
+def unblock_signals() -> None:
+    """Let signals through again."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def signal_descriptor(numbers: tuple[int, ...]) -> int:
+    """Return a descriptor to read blocked signals ``numbers`` from (signalfd(2))."""
+    bits = sum(1 << (number - 1) for number in numbers)
+    mask = libc.buffer(bits.to_bytes(8, "little") + bytes(120))
+    nonblock_cloexec = os.O_NONBLOCK | os.O_CLOEXEC
+    result: int = libc.signalfd(-1, libc.address(mask), nonblock_cloexec)
+    return result
+
+
+def read_signals(descriptor: int) -> list[int]:
+    """Return the numbers of the signals that wait at ``descriptor``."""
+    size_of_siginfo = 128
+    try:
+        data = os.read(descriptor, size_of_siginfo * 16)
+    except BlockingIOError:
+        return []
+    return [
+        int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), size_of_siginfo)
+    ]
+
+
+def die_with_parent(number: int) -> None:
+    """Have the kernel send signal ``number`` when the parent thread ends (PR_SET_PDEATHSIG)."""
+    prctl.set_pdeathsig(number)
+
+
+def set_dumpable(*, dumpable: bool) -> None:
+    """Say whether others of our uid may trace us and open our /proc entries (PR_SET_DUMPABLE)."""
+    prctl.set_dumpable(int(dumpable))
+
+
+def open_missing_standard_descriptors() -> None:
+    """Put /dev/null where one of 0-2 is closed, before anything else opens a file there."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open("/dev/null", os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+
+
+def kind_of_descriptor(descriptor: int) -> str:
+    """Name what ``descriptor`` refers to: tty, pipe, socket, file, null, or what we do not accept."""
+    status = os.fstat(descriptor)
+    mode = status.st_mode
+    if stat.S_ISFIFO(mode):
+        return "pipe"
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISCHR(mode):
+        if status.st_rdev == _NULL_DEVICE:
+            return "null"
+        return "tty" if os.isatty(descriptor) else "a device"
+    return "a directory" if stat.S_ISDIR(mode) else "a block device"
+
+
+def close_from(lowest: int) -> None:
+    """Close every descriptor from ``lowest`` up (close_range(2))."""
+    libc.syscall("close_range", libc.SYS_CLOSE_RANGE, lowest, 0xFFFFFFFF, 0)
+
+
+def close_all_but(kept: tuple[int, ...]) -> None:
+    """Close every descriptor above 2 that is not in ``kept``."""
+    lowest = 3
+    for descriptor in sorted(kept):
+        if descriptor > lowest:
+            libc.syscall("close_range", libc.SYS_CLOSE_RANGE, lowest, descriptor - 1, 0)
+        lowest = max(lowest, descriptor + 1)
+    close_from(lowest)
+
+
+def replace_standard_descriptors(kept: tuple[int, ...] = ()) -> None:
+    """Let go of 0-2 but ``kept``: /dev/null in their place."""
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in (0, 1, 2):
+        if descriptor not in kept:
+            os.dup2(null, descriptor)
+    os.close(null)
+
+
+def set_limit(resource: int, soft: int, hard: int) -> None:
+    """Set rlimit ``resource`` (number of <sys/resource.h>); -1 means no limit."""
+    pair = libc.buffer(
+        (soft & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little")
+        + (hard & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little")
+    )
+    libc.setrlimit(resource, libc.address(pair))
+
+
+def die_by_signal(number: int) -> None:
+    """End as the payload did, by signal ``number``, so that sshd reports it; leaves no core.
+
+    Returns only when the signal's default action does not end a process.
+    """
+    set_limit(4, 0, 0)  # RLIMIT_CORE
+    if number not in _NEVER_CAUGHT:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (number,))
+    os.kill(os.getpid(), number)

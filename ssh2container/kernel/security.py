@@ -1,0 +1,76 @@
+"""Giving up rights, for good: capabilities, securebits, no_new_privs, seccomp, keyrings.
+
+Sources: capabilities(7), prctl(2), seccomp(2), keyctl_join_session_keyring(3).
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import prctl
+
+from . import libc
+
+_SECCOMP_SET_MODE_FILTER = 1
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+_PR_CAPBSET_DROP = 24
+_LAST_KNOWN_TO_PRCTL = 40  # CAP_CHECKPOINT_RESTORE; python-prctl refuses numbers it does not know
+_CAPABILITY_VERSION_3 = 0x20080522
+
+SECUREBITS_LOCKED = 0x2F
+"""NOROOT, NO_SETUID_FIXUP and KEEP_CAPS off, each with its lock: uid 0 and execve give nothing."""
+
+
+def drop_bounding_set(last: int, keep: frozenset[int] = frozenset()) -> None:
+    """Drop capabilities 0..``last`` from the bounding set, but for ``keep``."""
+    for capability in range(last + 1):
+        if capability in keep:
+            continue
+        if capability <= _LAST_KNOWN_TO_PRCTL:
+            prctl.capbset_drop(capability)
+        else:
+            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def set_securebits(bits: int) -> None:
+    """Set and lock the securebits."""
+    prctl.set_securebits(bits)
+
+
+def set_capabilities(capabilities: frozenset[int]) -> None:
+    """Leave exactly ``capabilities`` effective and permitted, none inheritable.
+
+    The ambient set follows: it is empty in a new user namespace and never exceeds permitted.
+    """
+    bits = sum(1 << capability for capability in capabilities)
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    header = libc.buffer(_CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4))
+    words = (low, low, 0, high, high, 0)  # effective, permitted, inheritable; twice 32 bits
+    data = libc.buffer(b"".join(word.to_bytes(4, "little") for word in words))
+    libc.syscall("capset", libc.SYS_CAPSET, libc.address(header), libc.address(data))
+
+
+def forbid_new_privileges() -> None:
+    """No execve may give rights from here on (PR_SET_NO_NEW_PRIVS)."""
+    prctl.set_no_new_privs(1)
+
+
+def new_session_keyring() -> None:
+    """Leave the caller's session keyring, whose keys would otherwise be readable inside."""
+    libc.syscall("keyctl", libc.SYS_KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING, 0)
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+def load_filter(bpf: bytes) -> None:
+    """Load the compiled seccomp filter ``bpf`` for this thread and all that it starts.
+
+    Raises OSError; EINVAL for a filter the kernel finds malformed.
+    """
+    size_of_instruction = 8
+    code = libc.buffer(bpf)
+    program = _SockFprog(len(bpf) // size_of_instruction, ctypes.addressof(code))
+    libc.syscall("seccomp", libc.SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, 0, libc.address(program))
+

@@ -1,0 +1,78 @@
+"""The payload's environment, built from nothing."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ssh2container.policy.policy import Policy
+
+    from .account import Account
+    from .image import Image
+    from .request import Request
+
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
+ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FROM_SSHD = (b"SSH_CLIENT", b"SSH_CONNECTION")
+_LONGEST_VALUE = 4096
+"""A client may send much; a locale or a terminal's name is short."""
+
+
+def make(
+    request: Request,
+    account: Account,
+    policy: Policy,
+    image: Image,
+    given: Mapping[bytes, bytes],
+    *,
+    name: str,
+    home: str,
+    shell: str,
+    terminal: bool,
+) -> dict[bytes, bytes]:
+    """Return the environment: ours, the image's, what the client may send, the policy's last.
+
+    given: the environment that sshd handed to the login shell; nothing of it comes through but
+    the connection's addresses and what ``accept_env`` and ``environment`` name.
+    """
+    result = {
+        b"PATH": (ROOT_PATH if name == "root" else PATH).encode(),
+    }
+    for key, value in image.environment:
+        result[os.fsencode(key)] = os.fsencode(value)
+    result[b"HOME"] = os.fsencode(home)
+    result[b"USER"] = result[b"LOGNAME"] = os.fsencode(name)
+    result[b"SHELL"] = os.fsencode(shell)
+    for key_bytes in _FROM_SSHD:
+        if key_bytes in given:
+            result[key_bytes] = given[key_bytes]
+    for key_bytes, value_bytes in given.items():
+        if len(value_bytes) <= _LONGEST_VALUE and any(
+            matches(key_bytes, os.fsencode(pattern)) for pattern in policy.accept_env
+        ):
+            result[key_bytes] = value_bytes
+    if terminal:
+        result[b"SSH_TTY"] = b"/dev/pts/0"
+    if request.forced is not None:
+        result[b"SSH_ORIGINAL_COMMAND"] = request.forced
+    for key, chosen in policy.environment.items():
+        if chosen is not None:
+            result[os.fsencode(key)] = os.fsencode(chosen)
+        elif os.fsencode(key) in given:
+            result[os.fsencode(key)] = given[os.fsencode(key)]
+    return result
+
+
+def matches(name: bytes, pattern: bytes) -> bool:
+    """Match a variable's name as sshd_config(5) PATTERNS does: ``*`` any text, ``?`` one character."""
+    if b"*" not in pattern and b"?" not in pattern:
+        return name == pattern
+    if not pattern:
+        return not name
+    first = pattern[:1]
+    if first == b"*":
+        return any(matches(name[at:], pattern[1:]) for at in range(len(name) + 1))
+    return bool(name) and first in (b"?", name[:1]) and matches(name[1:], pattern[1:])

@@ -1,0 +1,296 @@
+"""What the host looks like at this login: everything the planner has to know, read in one place.
+
+The planner itself touches nothing, so that ``explain`` and the tests can plan for any host.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ssh2container.errors import Refusal
+from ssh2container.policy import filters, specifiers
+
+from .image import Image
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ssh2container.policy.policy import Policy
+
+    from .account import Account
+
+SKELETONS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/skeleton"
+"""Mount points owned by root, one tree per kind of image; made by ``admin.skeleton``."""
+
+ETC = (
+    "alternatives",
+    "bash.bashrc",
+    "debian_version",
+    "gai.conf",
+    "gitconfig",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "magic",
+    "mime.types",
+    "nanorc",
+    "profile",
+    "profile.d",
+    "protocols",
+    "python3",
+    "redhat-release",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
+    "vim",
+)
+"""What sessions on the image ``host`` see of /etc: nothing secret, nothing of this host's own."""
+ETC_LINKS = ("localtime", "os-release")
+MASKED_FILES = ("interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats")
+MASKED_DIRECTORIES = ("acpi", "asound", "scsi")
+PROTECTED = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+_OLD_TOP = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
+_SKEL_LIMIT_BYTES = 1 << 20
+_LINKS_LIMIT = 40  # as in path_resolution(7)
+
+
+class Source:
+    """Something of the host that a volume brings in.
+
+    path: without symbolic links. identity: (device, inode) seen there.
+    """
+
+    __slots__ = ("directory", "identity", "path")
+
+    def __init__(self, path: str, identity: tuple[int, int], *, directory: bool) -> None:
+        self.path = path
+        self.identity = identity
+        self.directory = directory
+
+
+class Host:
+    """Observations of one login.
+
+    session: the session's id. last_capability: the highest that the kernel knows.
+    masked_files, masked_directories, protected: what of /proc exists to be hidden.
+    etc: (name, is a directory) of what exists of :data:`ETC`; etc_links: (name, target).
+    top: directories at the root of a host whose /usr is not merged.
+    skel: (path, mode, content) for a new home, parents first.
+    sources: the volumes' target -> Source; home: the Source of a kept home.
+    terminal: whether stdin is a terminal. bpf: the compiled system-call filter.
+    resolv_conf: the host's resolver configuration, for sessions on its network.
+    """
+
+    __slots__ = (
+        "bpf",
+        "etc",
+        "etc_links",
+        "home",
+        "image",
+        "last_capability",
+        "masked_directories",
+        "masked_files",
+        "protected",
+        "resolv_conf",
+        "session",
+        "skel",
+        "skeleton",
+        "sources",
+        "terminal",
+        "top",
+    )
+
+    session: str
+    image: Image
+    skeleton: str
+    last_capability: int
+    masked_files: tuple[str, ...]
+    masked_directories: tuple[str, ...]
+    protected: tuple[str, ...]
+    etc: tuple[tuple[str, bool], ...]
+    etc_links: tuple[tuple[str, str], ...]
+    top: tuple[str, ...]
+    skel: tuple[tuple[str, int | None, bytes | str | None], ...]
+    sources: dict[str, Source]
+    home: Source | None
+    terminal: bool
+    bpf: bytes
+    resolv_conf: bytes
+
+    @classmethod
+    def observe(cls, policy: Policy, account: Account, session: str) -> Host:
+        """Look at all that ``policy`` needs. Raises Refusal where something it names is missing."""
+        self = cls()
+        self.session = session
+        self.terminal = os.isatty(0)
+        self.image = Image.find(policy.image)
+        self.skeleton = f"{SKELETONS}/{self.image.kind}"
+        if not os.path.isdir(self.skeleton):
+            raise Refusal(
+                f"cannot find the mount points {self.skeleton}", "the installation is incomplete", "run install.sh"
+            )
+        self.last_capability = int(_read("/proc/sys/kernel/cap_last_cap"))
+        self.masked_files = _existing("/proc", MASKED_FILES)
+        self.masked_directories = _existing("/proc", MASKED_DIRECTORIES)
+        self.protected = _existing("/proc", PROTECTED)
+        self.etc, self.etc_links, self.top, self.skel = (), (), (), ()
+        if self.image.kind == "host":
+            self.etc = tuple(_kinds("/etc", ETC))
+            self.etc_links = tuple(_links("/etc", ETC_LINKS))
+            self.top = tuple(name for name in _OLD_TOP if _is_plain_directory("/" + name))
+        values = specifier_values(account, session)
+        self.home = None
+        if policy.home is not None:
+            self.home = _source("home", specifiers.expand(policy.home.source, values), account)
+        elif self.image.kind == "host":
+            self.skel = tuple(_skel("/etc/skel"))
+        self.sources = {
+            volume.target: _source(volume.target, specifiers.expand(volume.source, values), account)
+            for volume in policy.volumes
+        }
+        self.bpf = filters.filter_for(policy.seccomp, frozenset())
+        self.resolv_conf = _read("/etc/resolv.conf") if policy.network_mode == "host" else b""
+        return self
+
+
+def specifier_values(account: Account, session: str) -> dict[str, str]:
+    """Return what each specifier of the policy language stands for in this session."""
+    return {
+        "u": account.name,
+        "U": str(account.uid),
+        "g": account.group,
+        "h": account.home,
+        "i": session,
+    }
+
+
+def _source(what: str, path: str, account: Account) -> Source:
+    real, status = _resolve(what, path)
+    directory = stat.S_ISDIR(status.st_mode)
+    if what == "home" and not directory:
+        raise Refusal(f"cannot use {path} as the home", "it is not a directory", step="volume")
+    if what == "home" and status.st_uid != account.uid:
+        raise Refusal(
+            f"cannot use {path} as the home",
+            f"it belongs to uid {status.st_uid}, not to {account.name}",
+            f"run: ssh2containerctl enable {account.name}",
+            step="volume",
+        )
+    if not (directory or stat.S_ISREG(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
+        raise Refusal(
+            f"cannot bind {path}", "it is neither a directory nor a file nor a socket", step="volume"
+        )
+    return Source(real, (status.st_dev, status.st_ino), directory=directory)
+
+
+def _resolve(what: str, path: str) -> tuple[str, os.stat_result]:
+    """Follow ``path`` to a place without symbolic links.
+
+    Root may use links on the way to a source; a link in a directory that anybody else can write to
+    could lead anywhere tomorrow (CVE-2024-42472) and is refused.
+    """
+    if not path.startswith("/"):
+        raise Refusal(f"cannot bind {path}", "the path is not absolute", step="volume")
+    current, todo, links, trusted = "", path.split("/")[::-1], 0, True
+    status = os.stat("/")
+    while todo:
+        name = todo.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            current = current.rpartition("/")[0]
+            status = os.stat(current or "/")
+            continue
+        try:
+            entry = os.lstat(f"{current}/{name}")
+        except OSError as error:
+            raise Refusal(
+                f"cannot find the source of {what}, {path}",
+                error.strerror or "",
+                "create it, or correct the policy",
+                step="volume",
+                number=error.errno or 0,
+            ) from None
+        trusted = trusted and status.st_uid == 0 and not status.st_mode & 0o022
+        if not stat.S_ISLNK(entry.st_mode):
+            current, status = f"{current}/{name}", entry
+            continue
+        links += 1
+        if links > _LINKS_LIMIT or not trusted:
+            raise Refusal(
+                f"cannot use the source of {what}, {path}",
+                f"{current}/{name} is a symbolic link that others than root can change",
+                "name the place it should lead to in the policy",
+                step="volume",
+            )
+        target = os.readlink(f"{current}/{name}")
+        todo.extend(target.split("/")[::-1])
+        if target.startswith("/"):
+            current, status = "", os.stat("/")
+    return current or "/", status
+
+
+def _read(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.read(descriptor, _SKEL_LIMIT_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _existing(directory: str, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(path for path in (f"{directory}/{name}" for name in names) if os.access(path, os.F_OK))
+
+
+def _kinds(directory: str, names: Iterable[str]) -> Iterable[tuple[str, bool]]:
+    for name in names:
+        try:
+            mode = os.stat(f"{directory}/{name}").st_mode
+        except OSError:
+            continue
+        yield name, stat.S_ISDIR(mode)
+
+
+def _links(directory: str, names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for name in names:
+        try:
+            target = os.readlink(f"{directory}/{name}")
+        except OSError:
+            continue
+        # Both lead to /usr, which the session has under the same name.
+        yield name, os.path.normpath(f"{directory}/{target}" if target[0] != "/" else target)
+
+
+def _is_plain_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _skel(directory: str) -> Iterable[tuple[str, int | None, bytes | str | None]]:
+    """Read a home's first files; only what root wrote for that purpose is here."""
+    if not os.path.isdir(directory):
+        return
+    for entry in sorted(os.scandir(directory), key=_by_name):
+        if entry.is_symlink():
+            yield entry.name, None, os.readlink(entry.path)
+        elif entry.is_dir():
+            yield entry.name, 0o755, None
+            for path, mode, content in _skel(entry.path):
+                yield f"{entry.name}/{path}", mode, content
+        elif entry.is_file():
+            yield entry.name, 0o644, _read(entry.path)
+
+
+def _by_name(entry: os.DirEntry[str]) -> str:
+    return entry.name

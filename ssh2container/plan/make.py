@@ -1,0 +1,188 @@
+"""The planner: request, account, policy and host in, a complete plan out. Pure: it touches nothing."""
+
+from __future__ import annotations
+
+from ssh2container.errors import Refusal
+from ssh2container.kernel import namespaces
+from ssh2container.policy import specifiers
+
+from . import accounts, environment, program, tree
+from .host import specifier_values
+from .operations import confinement, identity, limits, network
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ssh2container.policy.policy import Policy
+
+    from .account import Account
+    from .host import Host
+    from .operations import Operation
+    from .program import Program
+    from .request import Request
+
+UNSAFE_GROUPS = frozenset(("adm", "disk", "docker", "libvirt", "lxd", "incus-admin", "shadow", "sudo", "wheel"))
+"""Groups that are as good as root. A group that is not mapped shows as nogroup inside and still
+grants access to whatever the policy binds."""
+_PARENT_DIED, _SIGKILL = 64, 9
+
+
+class Plan:
+    """All that a session will do, in order.
+
+    session: its id. namespaces: flags of clone(2). image: the one it runs on.
+    monitor: operations of the process that stays outside. init: those of pid 1 before it starts
+    the payload; it ends them without rights. payload: the last ones before the program.
+    program: what is executed; environment, directory: with which. terminal: whether the payload
+    gets a terminal of its own. grace: seconds between asking the payload to end and ending it.
+    """
+
+    __slots__ = (
+        "directory",
+        "environment",
+        "grace",
+        "image",
+        "init",
+        "monitor",
+        "namespaces",
+        "payload",
+        "program",
+        "session",
+        "terminal",
+    )
+
+    session: str
+    namespaces: int
+    monitor: tuple[Operation, ...]
+    init: tuple[Operation, ...]
+    payload: tuple[Operation, ...]
+    program: Program
+    environment: dict[bytes, bytes]
+    directory: str
+    terminal: bool
+    grace: float
+
+    def operations(self) -> tuple[Operation, ...]:
+        """Return every operation, in the order in which they are listed and shown."""
+        return (*self.monitor, *self.init, *self.payload)
+
+    def without(self, *kinds: type[Operation]) -> Plan:
+        """Return this plan without the operations of ``kinds``: for the tests, one layer at a time."""
+        other = Plan()
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        for phase in ("monitor", "init", "payload"):
+            kept = tuple(op for op in getattr(self, phase) if not isinstance(op, kinds))
+            setattr(other, phase, kept)
+        return other
+
+
+def make(
+    request: Request, account: Account, policy: Policy, host: Host, given: Mapping[bytes, bytes]
+) -> Plan:
+    """Plan the session. ``given`` is the environment that the caller handed to the login shell.
+
+    Raises Refusal when the policy does not allow the request, or itself cannot be carried out.
+    """
+    _admit(account, policy)
+    as_root = policy.user == "root"
+    name = "root" if as_root else account.name
+    uid, gid = (0, 0) if as_root else (account.uid, account.gid)
+    home = "/root" if as_root else account.home
+    shell = policy.shell[0]
+    values = specifier_values(account, host.session)
+    hostname = specifiers.expand(policy.hostname, values)
+    plan = Plan()
+    plan.session = host.session
+    plan.image = host.image
+    plan.terminal = host.terminal
+    plan.grace = policy.stop_grace_period
+    plan.directory = home
+    plan.environment = environment.make(
+        request,
+        account,
+        policy,
+        host.image,
+        given,
+        name=name,
+        home=home,
+        shell=shell,
+        terminal=host.terminal,
+    )
+    plan.program = program.choose(request, policy, plan.environment[b"PATH"].decode(), values)
+    plan.namespaces = _namespaces(policy)
+    plan.monitor = (
+        identity.DieWithParent(_PARENT_DIED, "monitor"),
+        identity.HideFromTracers("monitor"),
+    )
+    generated = {
+        "passwd": accounts.passwd(host.image, name, uid, gid, home, shell),
+        "group": accounts.group(host.image, account.group if not as_root else "root", gid),
+        "hosts": accounts.hosts(hostname),
+        "hostname": hostname.encode() + b"\n",
+        "nsswitch.conf": accounts.NSSWITCH,
+        "resolv.conf": host.resolv_conf,
+    }
+    plan.init = (
+        identity.DieWithParent(_SIGKILL, "pid 1"),
+        identity.MapOwnIds(uid, account.uid, gid, account.gid, "user"),
+        identity.HideFromTracers("pid 1"),
+        identity.NewSessionKeyring(),
+        identity.ForbidNestedNamespaces(),
+        identity.SetHostname(hostname, "hostname"),
+        *((network.LoopbackUp(),) if plan.namespaces & namespaces.CLONE_NEWNET else ()),
+        *tree.build(policy, host, generated, home=home, values=values),
+        *_limits(policy),
+        confinement.DropBoundingSet(host.last_capability),
+        confinement.LockSecurebits(),
+        confinement.SetCapabilities(),
+        confinement.NoNewPrivileges(),
+    )
+    plan.payload = (confinement.LoadFilter(policy.seccomp.profile, host.bpf, "seccomp"),)
+    return plan
+
+
+def _admit(account: Account, policy: Policy) -> None:
+    if not policy.access.login:
+        raise Refusal(
+            "this account is suspended", "access.login is false", policy.access.message, "access"
+        )
+    unsafe = UNSAFE_GROUPS.intersection(account.groups)
+    if unsafe:
+        raise Refusal(
+            f"cannot contain {account.name}",
+            f"a member of {', '.join(sorted(unsafe))} can become root on the host",
+            f"an administrator removes the user from it: gpasswd -d {account.name} {min(unsafe)}",
+            "account",
+        )
+    if policy.user not in ("self", "root"):
+        raise Refusal(
+            f"cannot run as {policy.user}", "a user of the image needs userns_mode: range", "", "identity-map"
+        )
+
+
+def _namespaces(policy: Policy) -> int:
+    flags = (
+        namespaces.CLONE_NEWUSER
+        | namespaces.CLONE_NEWNS
+        | namespaces.CLONE_NEWPID
+        | namespaces.CLONE_NEWIPC
+        | namespaces.CLONE_NEWUTS
+        | namespaces.CLONE_NEWCGROUP
+    )
+    if policy.network_mode != "host":
+        flags |= namespaces.CLONE_NEWNET
+    return flags
+
+
+def _limits(policy: Policy) -> list[Operation]:
+    # A core limit of 0 does not stop a core handler that is a program (core(5)); 1 does.
+    chosen = {"core": (1, 1), **policy.ulimits}
+    if chosen["core"] == (0, 0):
+        chosen["core"] = (1, 1)
+    return [
+        limits.SetLimit(name, soft, hard, "ulimits." + name if name in policy.ulimits else "")
+        for name, (soft, hard) in sorted(chosen.items())
+    ]
+

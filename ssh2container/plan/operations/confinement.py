@@ -1,0 +1,110 @@
+"""The rights that the session gives up, in the one order that works (capabilities(7))."""
+
+from __future__ import annotations
+
+from ssh2container.kernel import security
+
+from . import Operation, State
+
+
+class DropBoundingSet(Operation):
+    """Drop every capability but ``keep`` from the bounding set."""
+
+    __slots__ = ("keep", "last")
+    step = "bounding-set"
+
+    def __init__(self, last: int, keep: frozenset[int] = frozenset()) -> None:
+        super().__init__()
+        self.last = last
+        self.keep = keep
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("prctl",) * (self.last + 1 - len(self.keep))
+
+    def describe(self) -> str:
+        return f"drop capabilities 0-{self.last} from the bounding set" + _but(self.keep)
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        security.drop_bounding_set(self.last, self.keep)
+
+
+class LockSecurebits(Operation):
+    """Lock the securebits: uid 0 and executing a file give no capability."""
+
+    __slots__ = ()
+    step = "securebits"
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("prctl",)
+
+    def describe(self) -> str:
+        return "lock the securebits: neither uid 0 nor an executed file gives a capability"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        security.set_securebits(security.SECUREBITS_LOCKED)
+
+
+class SetCapabilities(Operation):
+    """Leave exactly ``keep`` in the permitted and effective sets."""
+
+    __slots__ = ("keep",)
+    step = "capabilities"
+
+    def __init__(self, keep: frozenset[int] = frozenset()) -> None:
+        super().__init__()
+        self.keep = keep
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("capset",)
+
+    def describe(self) -> str:
+        return "give up all capabilities" + _but(self.keep)
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        security.set_capabilities(self.keep)
+
+
+class NoNewPrivileges(Operation):
+    """Nothing that is executed from here on gains rights."""
+
+    __slots__ = ()
+    step = "no-new-privileges"
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("prctl",)
+
+    def describe(self) -> str:
+        return "set no_new_privs: setuid files and file capabilities have no effect"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        security.forbid_new_privileges()
+
+
+class LoadFilter(Operation):
+    """Load the compiled seccomp filter, the last thing before the payload is executed."""
+
+    __slots__ = ("bpf", "name")
+    step = "seccomp"
+
+    def __init__(self, name: str, bpf: bytes, key: str = "") -> None:
+        super().__init__(key)
+        self.name = name
+        self.bpf = bpf
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("seccomp",)
+
+    def describe(self) -> str:
+        return f"load the seccomp filter {self.name} ({len(self.bpf) // 8} instructions)"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        security.load_filter(self.bpf)
+
+
+def _but(keep: frozenset[int]) -> str:
+    return " but " + ", ".join(str(number) for number in sorted(keep)) if keep else ""

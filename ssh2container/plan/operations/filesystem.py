@@ -1,0 +1,184 @@
+"""The session's file tree: mounts, mount points, generated files, masks.
+
+Until :class:`PivotRoot` the new tree is built below :data:`ROOT`; everything there comes from
+our own skeleton, so no path can lead elsewhere. What the user or an image may have prepared
+(``volumes``) is reached only after the pivot, and without following a link.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ssh2container.kernel import mounts
+
+from . import Operation, State
+
+BASE = "/tmp"  # noqa: S108 - a directory that every system has; covered in our own mount namespace
+"""Where the one writable memory file system is mounted while the tree is built."""
+ROOT = BASE + "/root"
+UPPER = BASE + "/upper"
+WORK = BASE + "/work"
+
+_NO_SPACE = {28: "raise storage_opt.size or storage_opt.inodes"}
+
+
+class MakeMountsPrivate(Operation):
+    """No mount of the session reaches the host, none of the host's reaches the session."""
+
+    __slots__ = ()
+    step = "private-mounts"
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("mount",)
+
+    def describe(self) -> str:
+        return "cut mount propagation between host and session"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        mounts.make_private()
+
+
+class Mount(Operation):
+    """Mount a new file system: tmpfs, overlay, proc or devpts."""
+
+    __slots__ = ("flags", "kind", "options", "target", "what")
+    step = "mount"
+    remedies = {  # noqa: RUF012
+        1: "the kernel forbids it in a user namespace; ssh2containerctl doctor names the setting",
+        **_NO_SPACE,
+    }
+
+    def __init__(
+        self, kind: str, target: str, flags: int, options: str, what: str, key: str = ""
+    ) -> None:
+        super().__init__(key)
+        self.kind = kind
+        self.target = target
+        self.flags = flags
+        self.options = options
+        self.what = what
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("mount",)
+
+    def describe(self) -> str:
+        return f"mount {self.what}: {self.kind} on {_inside(self.target)} ({self.options or 'no options'})"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        mounts.mount(self.kind, self.target, self.flags, self.options)
+
+
+class Bind(Operation):
+    """Bind a path of the host that only root can change, one mount."""
+
+    __slots__ = ("source", "target")
+    step = "bind"
+
+    def __init__(self, source: str, target: str, key: str = "") -> None:
+        super().__init__(key)
+        self.source = source
+        self.target = target
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("mount",)
+
+    def describe(self) -> str:
+        return f"bind {self.source} on {_inside(self.target)}"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        mounts.bind(self.source, self.target)
+
+
+class BindTree(Operation):
+    """Bind a tree, submounts included, with ``attributes`` set on each of them."""
+
+    __slots__ = ("attributes", "source", "target")
+    step = "bind-tree"
+
+    def __init__(self, source: str, target: str, attributes: int, key: str = "") -> None:
+        super().__init__(key)
+        self.source = source
+        self.target = target
+        self.attributes = attributes
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("open_tree", "mount_setattr", "move_mount")
+
+    def describe(self) -> str:
+        how = "read-only" if self.attributes & mounts.ATTR_RDONLY else "writable"
+        return f"bind {_inside(self.source)} with its submounts on {_inside(self.target)}, {how}"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        tree = mounts.clone_tree(self.source, recursive=True)
+        try:
+            mounts.set_attributes(tree, self.attributes, recursive=True)
+            mounts.attach(tree, self.target)
+        finally:
+            os.close(tree)
+
+
+class MakeTree(Operation):
+    """Make directories, files and symbolic links on the writable memory file system."""
+
+    __slots__ = ("entries", "what")
+    step = "make-tree"
+    remedies = _NO_SPACE
+
+    def __init__(self, what: str, entries: tuple[tuple[str, int | None, bytes | str | None], ...]) -> None:
+        """``entries``: (path, mode, content): content None is a directory, bytes a file, str a link."""
+        super().__init__()
+        self.what = what
+        self.entries = entries
+
+    def describe(self) -> str:
+        return f"make {self.what}: " + ", ".join(_inside(path) for path, _, _ in self.entries)
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        for path, mode, content in self.entries:
+            if content is None:
+                if not os.path.isdir(path):
+                    os.mkdir(path, 0o700)
+            elif isinstance(content, str):
+                os.symlink(content, path)
+            else:
+                _write(path, content)
+            if mode is not None:
+                os.chmod(path, mode)
+
+
+class PivotRoot(Operation):
+    """Enter the new root and let go of the host's."""
+
+    __slots__ = ()
+    step = "pivot-root"
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("pivot_root", "umount2")
+
+    def describe(self) -> str:
+        return "make the new tree the root and detach the host's"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        mounts.pivot_root(ROOT)
+        mounts.detach_old_root()
+
+
+def _write(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        while content:
+            content = content[os.write(descriptor, content) :]
+    finally:
+        os.close(descriptor)
+
+
+def _inside(path: str) -> str:
+    """Show a path of the tree under construction as it will be called inside."""
+    if path == ROOT:
+        return "/"
+    return path[len(ROOT) :] if path.startswith(ROOT + "/") else path

@@ -1,0 +1,120 @@
+"""Who the session is: ids, host name, keys, and who may look at its processes."""
+
+from __future__ import annotations
+
+from ssh2container.kernel import namespaces, process, security
+
+from . import Operation, State
+
+
+class MapOwnIds(Operation):
+    """Map the user's own uid and gid, and nobody else's, into the user namespace."""
+
+    __slots__ = ("gid", "gid_inside", "uid", "uid_inside")
+    step = "identity-map"
+
+    def __init__(self, uid_inside: int, uid: int, gid_inside: int, gid: int, key: str = "") -> None:
+        super().__init__(key)
+        self.uid_inside = uid_inside
+        self.uid = uid
+        self.gid_inside = gid_inside
+        self.gid = gid
+
+    def describe(self) -> str:
+        return (
+            f"map uid {self.uid} to {self.uid_inside} and gid {self.gid} to {self.gid_inside}"
+            " in the user namespace, with setgroups denied"
+        )
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        namespaces.map_self(self.uid_inside, self.uid, self.gid_inside, self.gid)
+
+
+class ForbidNestedNamespaces(Operation):
+    """No user namespace below the session's own: the first of two locks (seccomp is the other)."""
+
+    __slots__ = ()
+    step = "nested-namespaces"
+
+    def describe(self) -> str:
+        return "forbid nested user namespaces (user.max_user_namespaces = 0 inside)"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        namespaces.forbid_nested()
+
+
+class SetHostname(Operation):
+    """Name the session's own UTS namespace."""
+
+    __slots__ = ("name",)
+    step = "hostname"
+
+    def __init__(self, name: str, key: str = "") -> None:
+        super().__init__(key)
+        self.name = name
+
+    def describe(self) -> str:
+        return f"set the host name {self.name}"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        namespaces.set_hostname(self.name)
+
+
+class NewSessionKeyring(Operation):
+    """Leave the caller's session keyring behind."""
+
+    __slots__ = ()
+    step = "keyring"
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("keyctl",)
+
+    def describe(self) -> str:
+        return "join a new anonymous session keyring"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        security.new_session_keyring()
+
+
+class DieWithParent(Operation):
+    """The kernel ends the process when the one that started it is gone (PR_SET_PDEATHSIG)."""
+
+    __slots__ = ("signal", "who")
+    step = "parent-death"
+
+    def __init__(self, signal: int, who: str) -> None:
+        super().__init__()
+        self.signal = signal
+        self.who = who
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("prctl",)
+
+    def describe(self) -> str:
+        return f"{self.who}: have the kernel send signal {self.signal} when its parent dies"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        process.die_with_parent(self.signal)
+
+
+class HideFromTracers(Operation):
+    """Nobody of the same uid may trace the process or open its /proc entries (PR_SET_DUMPABLE)."""
+
+    __slots__ = ("who",)
+    step = "not-dumpable"
+
+    def __init__(self, who: str) -> None:
+        super().__init__()
+        self.who = who
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("prctl",)
+
+    def describe(self) -> str:
+        return f"{self.who}: make it not dumpable, so that nobody can trace it or open its memory"
+
+    def apply(self, state: State) -> None:  # noqa: ARG002
+        process.set_dumpable(dumpable=False)

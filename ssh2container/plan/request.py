@@ -1,0 +1,67 @@
+"""What the client asked for: a pure reading of how sshd, su or cron called the login shell."""
+
+from __future__ import annotations
+
+from ssh2container.errors import Refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SENTINEL = b"ssh2container-session"
+"""The fixed ForceCommand of our sshd_config block. Only with it does SSH_ORIGINAL_COMMAND decide
+what runs: a client can send that variable itself where AcceptEnv is broad."""
+
+_SFTP_PROGRAMS = (b"internal-sftp", b"sftp-server")
+_SHELL_CHARACTERS = frozenset(b";&|<>()$`\\\"'*?[]{}~#!\n\r\0")
+
+USAGE = "usage: ssh2container [-l | --login | -c COMMAND | --version | --help]"
+
+
+class Request:
+    """One call of the login shell.
+
+    kind: "login" (a shell), "command", or "sftp".
+    command: the client's string, byte for byte; empty unless kind is "command" or "sftp".
+    forced: the client's own string when sshd's configuration or the key forced ``command`` upon
+        it; the payload finds it in SSH_ORIGINAL_COMMAND.
+    """
+
+    __slots__ = ("command", "forced", "kind")
+
+    def __init__(self, kind: str, command: bytes = b"", forced: bytes | None = None) -> None:
+        self.kind = kind
+        self.command = command
+        self.forced = forced
+
+    @classmethod
+    def parse(cls, arguments: Sequence[bytes], environment: Mapping[bytes, bytes]) -> Request:
+        """Read the arguments after the program's name. Raises Refusal for any other grammar."""
+        original = environment.get(b"SSH_ORIGINAL_COMMAND")
+        if list(arguments) in ([], [b"-l"], [b"--login"]):
+            return cls("login")
+        if len(arguments) == 2 and arguments[0] in (b"-c", b"-lc"):  # noqa: PLR2004
+            command = arguments[1]
+            if command != SENTINEL:
+                return cls(_kind(command), command, original)
+            if original is None:
+                return cls("login")
+            return cls(_kind(original), original)
+        shown = b" ".join(arguments)[:80].decode("utf-8", "replace")
+        raise Refusal(f"cannot run with the arguments {shown!r}", "this is a login shell", USAGE, "request")
+
+    def __repr__(self) -> str:
+        return f"Request({self.kind!r}, {self.command!r}, {self.forced!r})"
+
+
+def _kind(command: bytes) -> str:
+    """Tell the sftp subsystem from any other command.
+
+    Distributions keep sftp-server in different directories: its name decides. A string with
+    characters that a shell would act on is never taken for it.
+    """
+    words = command.split()
+    if words and not _SHELL_CHARACTERS.intersection(command):
+        if words[0].rpartition(b"/")[2] in _SFTP_PROGRAMS:
+            return "sftp"
+    return "command"

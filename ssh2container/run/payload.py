@@ -1,0 +1,71 @@
+"""The payload: pid 1's child on its way to becoming the user's program."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ssh2container.errors import EXIT_OURS, NotFound, Refusal, SessionError
+from ssh2container.kernel import process
+from ssh2container.plan.operations import State, perform
+
+from . import channel, terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from ssh2container.plan.make import Plan
+
+_NOT_HERE = (errno.ENOENT, errno.ENOTDIR)
+
+
+def run(plan: Plan, tells: int, slave: int) -> NoReturn:
+    """Become the program. ``tells`` is closed by the exec, or carries the reason why there is none.
+
+    slave: the terminal that takes the place of the standard descriptors that are one, or -1.
+    """
+    try:
+        os.setsid()
+        if slave >= 0:
+            terminal.adopt(slave)
+        process.close_all_but((tells,))
+        _enter(plan.directory)
+        if plan.program.umask is not None:
+            os.umask(plan.program.umask)
+        process.reset_signals()
+        process.unblock_signals()
+        perform(plan.payload, State())
+        _execute(plan)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the monitor must hear of it
+        os.write(tells, channel.pack_error(error))
+    os._exit(EXIT_OURS)
+
+
+def _enter(directory: str) -> None:
+    """Start in the home, or in / when the home cannot be entered, as login(1) does."""
+    try:
+        os.chdir(directory)
+    except OSError:
+        os.chdir("/")
+
+
+def _execute(plan: Plan) -> NoReturn:
+    refused: OSError | None = None
+    for path, arguments in plan.program.attempts:
+        try:
+            os.execve(path, arguments, plan.environment)  # noqa: S606
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                refused = error
+                if error.errno != errno.EACCES:
+                    break
+    path = plan.program.attempts[0][0]
+    name = path if len(plan.program.attempts) == 1 else os.path.basename(path)
+    if refused is None:
+        raise NotFound(
+            f"cannot run {name}", f"it is not in the image {plan.image.name}", "", "execute", errno.ENOENT
+        )
+    if refused.errno == errno.EACCES or refused.errno == errno.ENOEXEC:
+        raise Refusal(f"cannot run {name}", refused.strerror or "", "", "execute", refused.errno)
+    raise SessionError(f"cannot run {name}", refused.strerror or "", "", "execute", refused.errno or 0)

@@ -1,0 +1,92 @@
+"""The login shell: the way of a session, on one screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ssh2container import __version__
+from ssh2container.errors import EXIT_OURS, Refusal, SessionError
+from ssh2container.kernel import process
+from ssh2container.plan.account import Account
+from ssh2container.plan.host import Host
+from ssh2container.plan.make import make
+from ssh2container.plan.request import USAGE, Request
+from ssh2container.policy import store
+from ssh2container.record import audit
+from ssh2container.run.launch import launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import NoReturn
+
+    from ssh2container.policy.policy import Policy
+    from ssh2container.run.monitor import Outcome
+
+
+def session(
+    arguments: Sequence[bytes],
+    environment: Mapping[bytes, bytes],
+    load: Callable[[str, Sequence[str]], Policy] = store.load,
+) -> Outcome:
+    """Run one session from the caller's request to the payload's end. Raises SessionError."""
+    with audit.Session(environment) as log:
+        check_descriptors()
+        request = Request.parse(arguments, environment)
+        log.know(kind=request.kind, command=os.fsdecode(request.command))
+        account = Account.current(environment)
+        log.know(user=account.name)
+        policy = load(account.name, account.groups)
+        log.know(policy=policy.digest, image=policy.image)
+        host = Host.observe(policy, account, log.id)
+        plan = make(request, account, policy, host, environment)
+        monitor = launch(plan)
+        log.write("open")
+        outcome = monitor.wait()
+        log.close(reason=outcome.reason, exit_code=outcome.exit_code, signal=outcome.signal)
+        return outcome
+
+
+def main() -> NoReturn:
+    """Be the login shell: whatever happens, end with a documented status and one line at most."""
+    process.block_signals()
+    process.reset_signals()
+    process.open_missing_standard_descriptors()
+    arguments = [os.fsencode(argument) for argument in sys.argv[1:]]
+    if arguments in ([b"--version"], [b"--help"]):
+        os.write(1, (f"ssh2container {__version__}\n" if arguments == [b"--version"] else USAGE + "\n").encode())
+        os._exit(0)
+    try:
+        process.close_from(3)
+        outcome = session(arguments, os.environb)
+    except SessionError as error:
+        complain(str(error), error.status)
+    except BaseException:  # noqa: BLE001 - the log has the details; the client gets one line
+        complain("an error inside ssh2container; the system log has the details", EXIT_OURS)
+    outcome.leave()
+
+
+def check_descriptors() -> None:
+    """Refuse standard descriptors that would open a way to the host.
+
+    Through a directory, ``openat(0, "../etc/shadow")`` works from inside any container.
+    """
+    for descriptor in (0, 1, 2):
+        kind = process.kind_of_descriptor(descriptor)
+        if kind not in ("tty", "pipe", "socket", "file", "null"):
+            raise Refusal(
+                f"cannot run with {kind} as descriptor {descriptor}",
+                "it would be a way out of the container",
+                "redirect it from a file, a pipe or a terminal",
+                "descriptors",
+            )
+
+
+def complain(line: str, status: int) -> NoReturn:
+    """Say ``line`` on standard error and end with ``status``."""
+    try:
+        os.write(2, f"ssh2container: {line}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # nobody is left to read it
+    os._exit(status)
