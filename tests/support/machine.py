@@ -1,7 +1,7 @@
-"""A throw-away copy of this machine: own root (an overlay over the real one), users, processes, /run and /tmp.
+"""A throw-away copy of this machine: own root (an overlay over the real one), users, processes, /run.
 
-What a test installs, breaks or removes there is gone with it. The network is the machine's own: tests listen on
-free ports of 127.0.0.1.
+What a test installs, breaks or removes there is gone with it. The network is the machine's own: tests
+listen on free ports of 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -81,7 +81,18 @@ class Machine:
     def __enter__(self) -> Machine:
         self._place = tempfile.mkdtemp(prefix="machine-")
         reader, writer = os.pipe()
-        command = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "bash", "-c", _START]
+        command = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--ipc",
+            "--uts",
+            "--fork",
+            "--kill-child",
+            "bash",
+            "-c",
+            _START,
+        ]
         self._unshare = subprocess.Popen(
             [*command, "machine", self._place, SOURCE, str(writer), *_TOPS],
             stdin=subprocess.DEVNULL,
@@ -90,7 +101,7 @@ class Machine:
         )
         os.close(writer)
         with open(reader, "rb") as pipe:
-            if not pipe.read():
+            if not pipe.readline():
                 raise RuntimeError("the throw-away machine did not start")
         self.init = self._child()
         deadline = time.monotonic() + 10
@@ -142,7 +153,9 @@ class Machine:
             result.stderr.decode(errors="backslashreplace"),
         )
         if check and text.returncode:
-            raise AssertionError(f"{shlex.join(command)} gave {text.returncode}\n{text.stdout}\n{text.stderr}")
+            raise AssertionError(
+                f"{shlex.join(command)} gave {text.returncode}\n{text.stdout}\n{text.stderr}"
+            )
         return text
 
     def shell(self, script: str, *, check: bool = True) -> str:

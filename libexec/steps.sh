@@ -1,0 +1,484 @@
+# shellcheck shell=bash disable=SC2034,SC2154  # names are shared between the files that install.sh sources
+# The numbered steps of the installation. Each one finds out what is already so and changes only the rest, which is
+# what makes a run after a kill complete the work and a second run change nothing.
+
+readonly python=/usr/bin/python3
+readonly needed_packages=(python3 python3-prctl python3-yaml python3-click python3-rich libseccomp2)
+readonly needed_modules=(prctl yaml click rich)
+readonly oldest_python=3.11
+readonly oldest_kernel=5.15
+
+install_everything() {
+    run_steps \
+        'look at the system' look_at_the_system \
+        'install system packages' install_packages \
+        'stage the code' stage_the_code \
+        'make directories and the group' make_directories_and_group \
+        'install configuration and shared files' install_configuration \
+        'switch to this version' switch_version \
+        'install the programs, manual pages and completions' install_programs \
+        'install the units' install_units \
+        'install the AppArmor profile' install_apparmor_profile \
+        'compile the policies' compile_policies \
+        'place the sshd drop-in' place_drop_in \
+        'remove versions that nobody uses' remove_unused_versions \
+        'examine the result' examine
+}
+
+# ---- 1 -------------------------------------------------------------------------------------------------------------
+
+look_at_the_system() {
+    [[ $(uname -s) == Linux ]] || fail "this is $(uname -s): ssh2container needs Linux"
+    local id='' version='' name=''
+    if [[ -r /etc/os-release ]]; then
+        id=$(. /etc/os-release && printf '%s' "${ID:-}")
+        version=$(. /etc/os-release && printf '%s' "${VERSION_ID:-}")
+        name=$(. /etc/os-release && printf '%s' "${PRETTY_NAME:-}")
+    fi
+    case $id-$version in
+        debian-12 | debian-13) tell "$name" ;;
+        debian-* | ubuntu-*) warn "$name is untested (tested are Debian 12 and 13); the same packages are used" ;;
+        *) warn "${name:-this system} is untested (tested are Debian 12 and 13); its packages have to be installed by hand" ;;
+    esac
+    check_architecture
+    check_kernel
+    check_python
+    warn_about_dead_state
+}
+
+check_architecture() {
+    case $(uname -m) in
+        x86_64) ;;
+        *) warn "$(uname -m) is untested (tested is x86_64)" ;;
+    esac
+}
+
+check_kernel() {
+    local kernel
+    kernel=$(uname -r)
+    if at_least "$kernel" "$oldest_kernel"; then
+        tell "kernel $kernel"
+    else
+        fail "the kernel is $kernel, ssh2container needs $oldest_kernel" \
+            'overlay mounts in user namespaces and the new mount calls are missing before it'
+    fi
+}
+
+check_python() {
+    local found
+    if [[ ! -x $python ]]; then
+        have apt-get || fail "there is no $python" "install Python $oldest_python or later as $python"
+        tell "$python is not there yet; the next step installs it"
+        return
+    fi
+    found=$($python -ISBc 'import sys; print("%d.%d.%d" % sys.version_info[:3])') || fail "$python does not run"
+    at_least "$found" "$oldest_python" || fail "$python is $found, ssh2container needs $oldest_python" \
+        "the login shell is pinned to $python: another Python elsewhere does not help" \
+        'upgrade the distribution (Debian 12 and later have it)'
+    tell "$python is $found"
+}
+
+# at_least FOUND NEEDED: compare versions.
+at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+warn_about_dead_state() {
+    if have getenforce && [[ $(getenforce) == Enforcing ]]; then
+        warn 'SELinux is enforcing: no policy module is shipped, and this is untested'
+    fi
+}
+
+# ---- 2 -------------------------------------------------------------------------------------------------------------
+
+install_packages() {
+    local missing=()
+    if have dpkg-query; then
+        local package
+        for package in "${needed_packages[@]}" "$@"; do
+            is_installed "$package" || missing+=("$package")
+        done
+        if ! wheel_is_installed && [[ -z $wheels_from_site ]] && ! $python -m pip --version >/dev/null 2>&1; then
+            missing+=(python3-pip)
+        fi
+        if ((${#missing[@]})); then
+            act "apt-get install ${missing[*]}" apt_install "${missing[@]}"
+        else
+            tell 'all there'
+        fi
+        return
+    fi
+    local module
+    for module in "${needed_modules[@]}"; do
+        $python -Ic "import $module" 2>/dev/null || missing+=("$module")
+    done
+    ((${#missing[@]} == 0)) || fail "$python cannot import: ${missing[*]}" \
+        'install them from this distribution (Debian calls them python3-NAME), and libseccomp, then run this again'
+    tell 'all there (no dpkg here: looked for the Python modules)'
+}
+
+is_installed() { [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null) == ii* ]]; }
+
+apt_install() {
+    local log
+    log=$(mktemp)
+    export DEBIAN_FRONTEND=noninteractive
+    local apt=(apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0)
+    # A run killed in the middle of dpkg leaves it interrupted; apt-get refuses to work then.
+    if [[ -n $(dpkg --audit 2>/dev/null) || -n $(find /var/lib/dpkg/updates -type f 2>/dev/null) ]]; then
+        tell 'dpkg was interrupted: dpkg --configure -a'
+        dpkg --configure -a >"$log" 2>&1 || { cat "$log" >&2; fail 'dpkg --configure -a failed'; }
+    fi
+    if ! "${apt[@]}" install --no-install-recommends "$@" >"$log" 2>&1; then
+        tell 'apt-get update'
+        "${apt[@]}" update >"$log" 2>&1 || { tail -n 5 "$log" >&2; warn 'apt-get update failed'; }
+        "${apt[@]}" install --no-install-recommends "$@" >"$log" 2>&1 || {
+            tail -n 20 "$log" >&2
+            fail "apt-get could not install: $*" 'its last lines are above; install them by hand and run this again'
+        }
+    fi
+    rm -f "$log"
+}
+
+# ---- 3 -------------------------------------------------------------------------------------------------------------
+
+version() { sed -n 's/^__version__ *= *"\(.*\)"$/\1/p' "$source_tree/ssh2container/__init__.py"; }
+
+# What goes into the version's directory, as one number: the sources, and what compiled code depends on.
+content_digest() {
+    {
+        (cd "$source_tree" && find ssh2container libexec/requirements.txt libexec/steps.sh -type f \
+            ! -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum)
+        $python -ISBc 'import sys; print(sys.implementation.cache_tag)' 2>/dev/null
+        $python -IBc 'import prctl, _prctl, yaml; print(prctl.__file__, _prctl.__file__, yaml.__file__)' 2>/dev/null
+    } | sha256sum | cut -c1-12
+}
+
+# The directory's name: the version; a version whose content has changed (a development tree) gets a local part.
+choose_directory() {
+    local name
+    name=$(version)
+    digest=$(content_digest)
+    if [[ -d $lib/$name && $(cat "$lib/$name/DIGEST" 2>/dev/null) != "$digest" ]]; then
+        name=$name+$digest
+    fi
+    target=$lib/$name
+}
+
+wheel_is_installed() {
+    [[ -x $python ]] || return 1
+    local digest target
+    choose_directory
+    [[ -d $target ]]
+}
+
+stage_the_code() {
+    choose_directory
+    rm_stages
+    if [[ -d $target ]]; then
+        tell "$target is complete"
+        return
+    fi
+    if $dry_run; then
+        tell "would make $target"
+        return
+    fi
+    make_directory "$lib"
+    stage=$(mktemp -d "$lib/.stage-XXXXXX")
+    tell 'copy the package'
+    tar -C "$source_tree" --exclude=__pycache__ --exclude='*.pyc' --owner=0 --group=0 --mode='u=rwX,go=rX' \
+        -cf - ssh2container | tar -xf - -C "$stage"
+    tell 'pyseccomp from the Python package index, pinned by hash'
+    fetch_wheels
+    tell 'link the modules of the distribution that a session imports'
+    link_modules
+    tell 'make the mount points of sessions'
+    $python -IBc 'import sys; sys.path.insert(0, sys.argv[1])
+from ssh2container.admin import skeleton
+skeleton.build(sys.argv[1] + "/skeleton")' "$stage"
+    tell 'compile to bytecode'
+    compile_bytecode
+    printf '%s\n' "$digest" >"$stage/DIGEST"
+    chmod 755 "$stage"
+    sync -f "$stage"
+    mv -T "$stage" "$target"
+    tell "$target"
+}
+
+rm_stages() {
+    local stale
+    for stale in "$lib"/.stage-*; do
+        [[ -d $stale ]] && act "remove the half-made $stale" rm -rf --one-file-system "$stale"
+    done
+    return 0
+}
+
+fetch_wheels() {
+    local source=() log
+    log=$(mktemp)
+    [[ -z $wheels_from_site ]] || source=(--no-index --find-links "$wheels_from_site")
+    if ! $python -m pip install --disable-pip-version-check --no-input --no-cache-dir --no-deps --no-compile \
+        --root-user-action=ignore --only-binary=:all: --require-hashes --target "$stage" "${source[@]}" \
+        -r "$source_tree/libexec/requirements.txt" >"$log" 2>&1; then
+        tail -n 5 "$log" >&2
+        rm -rf "$log" "$stage"
+        fail 'pip could not fetch pyseccomp (its last lines are above)' \
+            'If this machine has no way to a Python package index: on one that has,' \
+            '    pip download --no-deps --require-hashes -d wheels -r libexec/requirements.txt' \
+            'copy the directory here and run:  ./install.sh --wheels wheels' \
+            'A mirror or a proxy is set as for every pip: PIP_INDEX_URL, HTTPS_PROXY or /etc/pip.conf.'
+    fi
+    rm -f "$log"
+}
+
+# A session runs with -I -S and sees no dist-packages: only these are there for it.
+link_modules() {
+    local name path
+    $python -IBc '
+import os, prctl, _prctl, yaml
+for module in (prctl, _prctl):
+    print(os.path.basename(module.__file__), module.__file__)
+print("yaml", os.path.dirname(yaml.__file__))
+' | while read -r name path; do
+        ln -s "$path" "$stage/$name"
+    done
+}
+
+# The bytecode is checked by the time and size of its source. Hash-based bytecode measured no faster (the source is
+# looked at in either case), and unchecked it would hide an administrator's emergency edit.
+compile_bytecode() {
+    local of_package=("$stage/ssh2container" "$stage/pyseccomp.py")
+    $python -IB -m compileall -q --invalidation-mode timestamp -s "$stage" -p "$target" "${of_package[@]}" ||
+        fail 'the code does not compile' "with $($python --version)"
+}
+
+# ---- 4 -------------------------------------------------------------------------------------------------------------
+
+make_directories_and_group() {
+    if getent group ssh2container >/dev/null; then
+        tell 'group ssh2container is there'
+    else
+        act 'add the system group ssh2container' groupadd --system ssh2container
+    fi
+    make_directory "$data"
+    make_directory "$data/images"
+    make_directory "$data/compiled"
+    make_directory "$data/enrolled" 700
+    make_directory "$logs"
+    make_directory "$configuration"
+    make_directory "$configuration/profiles"
+    make_directory "$configuration/groups"
+    make_directory "$configuration/users"
+    make_directory "$configuration/tests"
+    make_directory /run/ssh2container
+}
+
+# ---- 5 -------------------------------------------------------------------------------------------------------------
+
+install_configuration() {
+    local file
+    for file in "$source_tree"/etc/*.yaml; do
+        [[ -f $file ]] && put_configuration "$file" "$configuration/${file##*/}"
+    done
+    put_tree "$source_tree/etc/profiles" "$share/profiles"
+    put_tree "$source_tree/etc/seccomp" "$share/seccomp"
+    put "$source_tree/LICENSE" "$share/LICENSE"
+}
+
+# ---- 6 -------------------------------------------------------------------------------------------------------------
+
+switch_version() {
+    local digest target
+    choose_directory
+    if [[ $(readlink "$lib/current" 2>/dev/null) == "${target##*/}" ]]; then
+        tell "already ${target##*/}"
+        return
+    fi
+    act "switch $lib/current to ${target##*/}" switch_now "$lib" "${target##*/}"
+}
+
+switch_now() {
+    ln -sfn "$2" "$1/.current$beside"
+    mv -fT "$1/.current$beside" "$1/current"
+}
+
+# ---- 7 -------------------------------------------------------------------------------------------------------------
+
+install_programs() {
+    put "$source_tree/bin/ssh2container" /usr/bin/ssh2container 755
+    put "$source_tree/bin/ssh2containerctl" "$control" 755
+    put "$source_tree/docs/man/ssh2container.1" /usr/share/man/man1/ssh2container.1
+    put "$source_tree/docs/man/ssh2containerctl.8" /usr/share/man/man8/ssh2containerctl.8
+    if $dry_run && [[ ! -x $control ]]; then
+        tell 'would install completions for bash, zsh and fish and the policy schema'
+        return
+    fi
+    generate completion_of_bash /usr/share/bash-completion/completions/ssh2containerctl
+    generate completion_of_zsh /usr/share/zsh/vendor-completions/_ssh2containerctl
+    generate completion_of_fish /usr/share/fish/vendor_completions.d/ssh2containerctl.fish
+    generate policy_schema "$share/policy.schema.json"
+    if $etc_shells; then
+        add_to_etc_shells
+    fi
+}
+
+completion_of_bash() { _SSH2CONTAINERCTL_COMPLETE=bash_source "$control"; }
+completion_of_zsh() { _SSH2CONTAINERCTL_COMPLETE=zsh_source "$control"; }
+completion_of_fish() { _SSH2CONTAINERCTL_COMPLETE=fish_source "$control"; }
+policy_schema() { "$control" schema; }
+
+# generate FUNCTION TARGET: a file that the installed program writes about itself.
+generate() {
+    local made
+    made=$(mktemp)
+    "$1" >"$made" || { rm -f "$made"; fail "$control could not write $2"; }
+    put "$made" "$2"
+    rm -f "$made"
+}
+
+add_to_etc_shells() {
+    grep -qxF /usr/bin/ssh2container /etc/shells 2>/dev/null ||
+        act 'add /usr/bin/ssh2container to /etc/shells' add_shell_now
+}
+
+add_shell_now() {
+    { cat /etc/shells 2>/dev/null; printf '%s\n' /usr/bin/ssh2container; } >"/etc/shells$beside"
+    chmod 644 "/etc/shells$beside"
+    mv -fT "/etc/shells$beside" /etc/shells
+}
+
+# ---- 8 -------------------------------------------------------------------------------------------------------------
+
+install_units() {
+    put "$source_tree/systemd/sysusers.d/ssh2container.conf" /usr/lib/sysusers.d/ssh2container.conf
+    put "$source_tree/systemd/tmpfiles.d/ssh2container.conf" /usr/lib/tmpfiles.d/ssh2container.conf
+    put_tree "$source_tree/systemd/system" /usr/lib/systemd/system
+    local link=/etc/systemd/system/multi-user.target.wants/ssh2container-compile.path
+    if [[ ! -L $link ]]; then
+        record "$link"
+        act 'enable ssh2container-compile.path' link_unit "$link"
+    fi
+    if systemd_runs; then
+        systemctl daemon-reload
+        systemctl is-active --quiet ssh2container-compile.path ||
+            act 'start ssh2container-compile.path' systemctl start ssh2container-compile.path
+    else
+        tell 'systemd does not run here: after a change of a policy run "ssh2containerctl compile",'
+        tell 'after a boot run "ssh2containerctl enable --runtime" (systemd-tmpfiles would do it)'
+    fi
+}
+
+link_unit() {
+    make_directory "$(dirname "$1")"
+    ln -sfn /usr/lib/systemd/system/ssh2container-compile.path "$1"
+}
+
+# ---- 9 -------------------------------------------------------------------------------------------------------------
+
+install_apparmor_profile() {
+    if [[ ! -e /etc/apparmor.d/abi/4.0 ]]; then
+        tell 'not needed: this AppArmor (if any) does not know user namespaces'
+        return
+    fi
+    local before
+    before=$(digest_of /etc/apparmor.d/ssh2container 2>/dev/null || true)
+    put_configuration "$source_tree/etc/apparmor.d/ssh2container" /etc/apparmor.d/ssh2container
+    if [[ $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) == Y ]] && have apparmor_parser; then
+        if [[ $(digest_of /etc/apparmor.d/ssh2container 2>/dev/null || true) != "$before" ]]; then
+            act 'load the profile' apparmor_parser -r /etc/apparmor.d/ssh2container
+        fi
+    fi
+}
+
+# ---- 10 ------------------------------------------------------------------------------------------------------------
+
+compile_policies() {
+    if $dry_run; then
+        tell "would run $control compile"
+        return
+    fi
+    local status=0
+    "$control" compile 2>&1 | sed 's/^/    /' || status=$?
+    case $status in
+        0) ;;
+        1) warn 'some policies are not valid (above): their users are refused until they are corrected' ;;
+        *) fail 'the policies could not be compiled' ;;
+    esac
+}
+
+# ---- 11 ------------------------------------------------------------------------------------------------------------
+
+place_drop_in() {
+    if $dry_run; then
+        tell "would write $drop_in if sshd -t accepts it"
+        return
+    fi
+    put "$source_tree/etc/sshd_config.d/10-ssh2container.conf" "$share/sshd_config.d/10-ssh2container.conf"
+    if [[ ! -x /usr/sbin/sshd ]]; then
+        tell 'no sshd is installed here; once it is:  ssh2containerctl sshd-config --write'
+        return
+    fi
+    record "$drop_in"
+    local options=(--write)
+    if $reload_sshd; then options+=(--reload); fi
+    "$control" sshd-config "${options[@]}" | sed 's/^/    /'
+}
+
+# ---- 12 ------------------------------------------------------------------------------------------------------------
+
+remove_unused_versions() {
+    local directory current
+    current=$(readlink "$lib/current" 2>/dev/null || true)
+    for directory in "$lib"/*/; do
+        directory=${directory%/}
+        [[ -L $directory || ${directory##*/} == "$current" || ! -d $directory ]] && continue
+        if version_in_use "$directory"; then
+            tell "${directory##*/} is still in use; a later run removes it"
+        else
+            act "remove ${directory##*/}" rm -rf --one-file-system "$directory"
+        fi
+    done
+    return 0
+}
+
+# A session maps and mounts files of its version's directory; the kernel knows, whatever the session says.
+version_in_use() {
+    local pattern=$1/
+    grep -qsF -e "$pattern" /proc/[0-9]*/maps /proc/[0-9]*/mountinfo 2>/dev/null || started_before_switch
+}
+
+# A monitor that has imported all it needs holds nothing open: its age tells.
+started_before_switch() {
+    local switched process command
+    switched=$(stat -c %Y "$lib/current" 2>/dev/null) || return 1
+    for process in /proc/[0-9]*; do
+        command=$(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) || continue
+        [[ $command == "$python "*/usr/bin/ssh2container* ]] || continue
+        (($(start_of "$process") <= switched)) && return 0
+    done
+    return 1
+}
+
+# start_of /proc/PID: when a process started, in seconds since 1970 (proc(5): stat field 22, after the name in brackets).
+start_of() {
+    local line fields booted
+    line=$(cat "$1/stat" 2>/dev/null) || { echo 0; return; }
+    read -r -a fields <<<"${line##*) }"
+    booted=$(awk '$1 == "btime" { print $2 }' /proc/stat)
+    echo $((booted + fields[19] / $(getconf CLK_TCK)))
+}
+
+# ---- 13 ------------------------------------------------------------------------------------------------------------
+
+examine() {
+    if $dry_run; then
+        tell "would run $control doctor"
+        return
+    fi
+    local status=0
+    "$control" doctor --host || status=$?
+    case $status in
+        0 | 1) ;;
+        *) fail 'installed, but the doctor found a problem (above)' "after mending it:  $control doctor" ;;
+    esac
+}

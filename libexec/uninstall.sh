@@ -1,0 +1,150 @@
+# shellcheck shell=bash disable=SC2034,SC2154  # names are shared between the files that install.sh sources
+# --uninstall [--restore-shell] [--purge]: give the users back, then take away every file that was recorded.
+
+uninstall_everything() {
+    [[ -d $state || -d $lib ]] || { printf 'ssh2container is not installed here\n'; return; }
+    run_steps \
+        'list the affected users' list_users \
+        'set their login shells' set_shells \
+        'take the sshd drop-in away' remove_drop_in \
+        'stop the units and unload the AppArmor profile' stop_units \
+        'remove the files' remove_files \
+        'remove the code' remove_code \
+        'remove the data' remove_data
+    if $keep_closed; then
+        printf '%s\n' "Kept: $drop_in and the group ssh2container." \
+            'sshd gives a user with /usr/sbin/nologin still port forwarding and internal-sftp; these two close both.' \
+            "Once these users are removed:  rm $drop_in && groupdel ssh2container"
+    fi
+}
+
+keep_closed=false
+affected=()
+
+list_users() {
+    local name shell live
+    mapfile -t affected < <(getent passwd | awk -F: '$7 == "/usr/bin/ssh2container" { print $1 }')
+    if ((${#affected[@]} == 0)); then
+        tell 'none: nobody has /usr/bin/ssh2container as login shell'
+    fi
+    for name in "${affected[@]}"; do
+        shell=$(new_shell "$name")
+        live=$(pgrep -c -U "$name" || true)
+        tell "$name: login shell becomes $shell; ${live:-0} running processes end with their sessions"
+    done
+    # Who was disabled before still needs the drop-in: his shell is nologin, his membership has stayed.
+    local members
+    members=$(getent group ssh2container | cut -d: -f4)
+    if [[ -n $members ]] && ! { $restore_shell && all_affected "$members"; }; then keep_closed=true; fi
+}
+
+# all_affected NAMES: whether each of the comma-separated names gets another shell now.
+all_affected() {
+    local name
+    for name in ${1//,/ }; do
+        [[ " ${affected[*]} " == *" $name "* ]] || return 1
+        [[ $(new_shell "$name") != /usr/sbin/nologin ]] || return 1
+    done
+}
+
+# new_shell NAME: nologin, or with --restore-shell the one that "enable" recorded.
+new_shell() {
+    local file shell=''
+    if $restore_shell; then
+        file=$data/enrolled/$(id -u "$1").json
+        [[ -r $file ]] && shell=$(sed -n 's/.*"shell": "\(\/[^"]*\)".*/\1/p' "$file")
+    fi
+    printf '%s' "${shell:-/usr/sbin/nologin}"
+}
+
+set_shells() {
+    local name
+    for name in "${affected[@]}"; do
+        if grep -q "^$name:" /etc/passwd; then
+            act "usermod --shell $(new_shell "$name") $name" usermod --shell "$(new_shell "$name")" "$name"
+        else
+            warn "$name is not in /etc/passwd: set his login shell where he is kept"
+        fi
+    done
+    if grep -qsxF /usr/bin/ssh2container /etc/shells; then
+        act 'remove /usr/bin/ssh2container from /etc/shells' sed -i '\|^/usr/bin/ssh2container$|d' /etc/shells
+    fi
+}
+
+remove_drop_in() {
+    if $keep_closed; then
+        tell "kept: it closes what /usr/sbin/nologin leaves open (see below)"
+        return
+    fi
+    if [[ -e $drop_in || -e $drop_in.new ]]; then
+        act "remove $drop_in" rm -f "$drop_in" "$drop_in.new"
+        if systemd_runs && systemctl is-active --quiet ssh.service; then
+            act 'reload ssh.service' systemctl reload ssh.service
+        elif ! $dry_run; then
+            tell 'reload sshd for it to take effect'
+        fi
+    fi
+    if getent group ssh2container >/dev/null; then
+        act 'remove the group ssh2container' groupdel ssh2container
+    fi
+}
+
+stop_units() {
+    if systemd_runs; then
+        act 'stop ssh2container-compile.path' systemctl stop ssh2container-compile.path
+    fi
+    if [[ -e /etc/apparmor.d/ssh2container ]] && have apparmor_parser &&
+        [[ $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) == Y ]]; then
+        act 'unload the AppArmor profile' apparmor_parser -R /etc/apparmor.d/ssh2container
+    fi
+}
+
+# The last recorded first: a directory is recorded before the files in it.
+remove_files() {
+    local path removed=0
+    [[ -r $state/files ]] || return 0
+    while IFS= read -r path; do
+        case $path in
+            "$drop_in"*) continue ;;
+            "$configuration"/* | "$data"/* | "$logs"/*) continue ;;
+            */) $dry_run || rmdir --ignore-fail-on-non-empty "$path" 2>/dev/null || true ;;
+            *)
+                [[ -e $path || -L $path || -e $path$beside ]] || continue
+                removed=$((removed + 1))
+                $dry_run && { tell "would remove $path"; continue; }
+                rm -f "$path" "$path$beside"
+                ;;
+        esac
+    done < <(tac "$state/files")
+    tell "$removed files"
+    local entry
+    for entry in /etc/tmpfiles.d/ssh2container-*.conf; do
+        [[ -e $entry ]] && act "remove $entry" rm -f "$entry"
+    done
+    if [[ -d /run/ssh2container ]]; then
+        act 'remove /run/ssh2container' rm -rf --one-file-system /run/ssh2container
+    fi
+    systemd_runs && act 'systemctl daemon-reload' systemctl daemon-reload
+    return 0
+}
+
+remove_code() {
+    [[ -d $lib ]] && act "remove $lib" rm -rf --one-file-system "$lib"
+    return 0
+}
+
+remove_data() {
+    local directory
+    if ! $purge; then
+        for directory in "$configuration" "$data" "$logs"; do
+            [[ -d $directory ]] && tell "kept: $directory (--purge removes it)"
+        done
+        # What was installed is gone; who was enrolled, images and compiled policies stay.
+        $dry_run || rm -rf "$state"
+        return 0
+    fi
+    for directory in "$configuration" "$logs" "$data"; do
+        [[ -d $directory ]] && act "remove $directory" rm -rf --one-file-system "$directory"
+    done
+    tell 'homes of users and directories named in policies are not touched'
+}

@@ -1,0 +1,109 @@
+"""Putting the drop-in in place: kept only when sshd accepts it."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import subprocess
+
+from ssh2container.admin.enrol.change import Change, WriteFile, read_or_none
+from ssh2container.admin.sshd import DROP_IN
+from ssh2container.admin.sshd.effective import CONFIG, complaint
+from ssh2container.admin.sshd.render import is_sealed
+from ssh2container.errors import SessionError
+
+_MAIN_PROGRAMS = ("ssh.service", "sshd.service")
+
+
+class PlaceDropIn(WriteFile):
+    """The drop-in, written and then shown to ``sshd -t``: what sshd refuses is taken back at once."""
+
+    def __init__(self, text: str, path: str = DROP_IN, config: str = CONFIG) -> None:
+        super().__init__(path, text)
+        self.config = config
+
+    def do(self) -> None:
+        """See :class:`Change`; raises :class:`SessionError` with sshd's words."""
+        before = complaint(self.config)
+        if before:
+            raise SessionError(
+                f"cannot place {self.path}",
+                f"sshd already refuses its configuration: {before}",
+                f"make sshd -t -f {self.config} pass first",
+                "sshd-config",
+            )
+        super().do()
+        after = complaint(self.config)
+        if after:
+            self.undo()
+            raise SessionError(
+                f"sshd refuses {self.path}", after, "the former state was restored", "sshd-config"
+            )
+
+
+def exists(path: str = DROP_IN) -> bool:
+    """Return whether there is a drop-in."""
+    return os.path.lexists(path)
+
+
+def reload_hint(unit: str | None) -> str:
+    """Return the command by which sshd reads its configuration again."""
+    return f"systemctl reload {unit}" if unit else "kill -HUP $(cat /run/sshd.pid)"
+
+
+def is_ours(path: str = DROP_IN) -> bool:
+    """Return whether the drop-in is as we wrote it; a changed one belongs to the administrator."""
+    return is_sealed(read_or_none(path) or "")
+
+
+def is_read(path: str = DROP_IN, config: str = CONFIG) -> bool:
+    """Return whether sshd reads ``path``: whether an Include of ``config`` covers it."""
+    for line in (read_or_none(config) or "").splitlines():
+        words = line.split()
+        if not words:
+            continue
+        if words[0].lower() == "match":
+            return False
+        if words[0].lower() == "include":
+            patterns = (os.path.join(os.path.dirname(config), word.strip('"')) for word in words[1:])
+            if any(fnmatch.fnmatch(path, pattern) for pattern in patterns):
+                return True
+    return False
+
+
+class ReloadSshd(Change):
+    """The running sshd reads its configuration again; live connections stay."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+
+    def describe(self) -> str:
+        """See :class:`Change`."""
+        return f"reload {self.unit}"
+
+    def done(self) -> bool:
+        """See :class:`Change`; a reload is never already so."""
+        return False
+
+    def do(self) -> None:
+        """See :class:`Change`."""
+        answer = subprocess.run(
+            ["/usr/bin/systemctl", "reload", self.unit], capture_output=True, text=True, check=False
+        )
+        if answer.returncode:
+            raise SessionError(f"cannot reload {self.unit}", answer.stderr.strip(), step="sshd-config")
+
+    def undo(self) -> None:
+        """Reload once more: the change before this one has put the former file back."""
+        self.do()
+
+
+def running_unit() -> str | None:
+    """Return the systemd unit under which sshd runs, None without systemd or when it does not run."""
+    if not os.path.isdir("/run/systemd/system"):
+        return None
+    for unit in _MAIN_PROGRAMS:
+        answer = subprocess.run(["/usr/bin/systemctl", "is-active", "--quiet", unit], check=False)
+        if answer.returncode == 0:
+            return unit
+    return None
