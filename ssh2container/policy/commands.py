@@ -18,6 +18,7 @@ _OPERATORS = b";&|<>()$`\n"
 _IN_DOUBLE_QUOTES_REFUSED = b"$`"
 _IN_DOUBLE_QUOTES_ESCAPED = b'$`"\\'
 _BLANKS = b" \t"
+_QUOTES = b"'\"\\"
 _WILDCARDS = b"*?["
 _LONGEST_SHOWN = 60
 
@@ -81,27 +82,12 @@ def _word(command: bytes, position: int, access: Access | None) -> tuple[Word, i
         literal += b"~"
         pattern += b"~"
         position += 1
-    while position < len(command):
+    while position < len(command) and command[position] not in _BLANKS:
         byte = command[position]
-        if byte in _BLANKS:
-            break
-        quoted: bytes | None = None
-        if byte == ord("'"):
-            end = command.find(b"'", position + 1)
-            if end < 0:
-                raise _refusal(command, "a quote (') has no end", access)
-            quoted = command[position + 1 : end]
-            position = end + 1
-        elif byte == ord('"'):
-            quoted, position = _double_quoted(command, position + 1, access)
-        elif byte == ord("\\"):
-            if command[position + 1 : position + 2] in (b"", b"\n"):
-                raise _refusal(command, "a backslash stands at the end of a line", access)
-            quoted = command[position + 1 : position + 2]
-            position += 2
-        if quoted is not None:
-            literal += quoted
-            pattern += _escaped(quoted)
+        if byte in _QUOTES:
+            text, position = _quoted(command, position, access)
+            literal += text
+            pattern += _escaped(text)
             continue
         if byte in _OPERATORS or byte == 0:
             raise _refusal(command, f"{printable(chr(byte))} outside quotes needs a shell", access)
@@ -113,6 +99,22 @@ def _word(command: bytes, position: int, access: Access | None) -> tuple[Word, i
     if wild:
         word.pattern = bytes(pattern)
     return word, position
+
+
+def _quoted(command: bytes, position: int, access: Access | None) -> tuple[bytes, int]:
+    """Read the quoted text that starts at ``position``; return it and where it ends."""
+    start = position + 1
+    if command[position] == ord('"'):
+        return _double_quoted(command, start, access)
+    if command[position] == ord("'"):
+        end = command.find(b"'", start)
+        if end < 0:
+            raise _refusal(command, "a quote (') has no end", access)
+        return command[start:end], end + 1
+    escaped = command[start : start + 1]
+    if escaped in (b"", b"\n"):
+        raise _refusal(command, "a backslash stands at the end of a line", access)
+    return escaped, start + 1
 
 
 def _double_quoted(command: bytes, position: int, access: Access | None) -> tuple[bytes, int]:
@@ -136,7 +138,9 @@ def _double_quoted(command: bytes, position: int, access: Access | None) -> tupl
 
 
 def _escaped(text: bytes) -> bytes:
-    return b"".join(b"\\" + text[i : i + 1] if text[i] in b"*?[]\\~" else text[i : i + 1] for i in range(len(text)))
+    return b"".join(
+        b"\\" + text[i : i + 1] if text[i] in b"*?[]\\~" else text[i : i + 1] for i in range(len(text))
+    )
 
 
 def _matches(words: list[Word], entry: Command) -> bool:

@@ -86,7 +86,10 @@ def _bracket(byte: int, pattern: bytes, at: int) -> int | None:
             return position + 1 - at if found != negated else 0
         first, position = _member(pattern, position)
         last = first
-        if pattern[position : position + 1] == b"-" and pattern[position + 1 : position + 2] not in (b"", b"]"):
+        if pattern[position : position + 1] == b"-" and pattern[position + 1 : position + 2] not in (
+            b"",
+            b"]",
+        ):
             last, position = _member(pattern, position + 1)
         found = found or first <= byte <= last
     return None
@@ -116,9 +119,7 @@ def _entries(base: bytes, part: bytes) -> list[bytes]:
         return []
     hidden = part.startswith((b".", b"\\."))
     return [
-        _join(base, name)
-        for name in sorted(names)
-        if name.startswith(b".") == hidden and matches(name, part)
+        _join(base, name) for name in sorted(names) if name.startswith(b".") == hidden and matches(name, part)
     ]
 
 
@@ -127,7 +128,9 @@ def _join(base: bytes, name: bytes) -> bytes:
 
 
 def _escape(text: bytes) -> bytes:
-    return b"".join(b"\\" + text[i : i + 1] if text[i] in b"*?[]\\" else text[i : i + 1] for i in range(len(text)))
+    return b"".join(
+        b"\\" + text[i : i + 1] if text[i] in b"*?[]\\" else text[i : i + 1] for i in range(len(text))
+    )
 
 
 def _unescape(text: bytes) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import marshal
 import os
 import stat
-
 from _blake2 import blake2b
 
 from ssh2container import __version__
@@ -45,14 +44,17 @@ class Part:
     __slots__ = ("exists", "layers", "sources")
 
     def __init__(
-        self, exists: bool, sources: tuple[tuple[str, Identity | None], ...], layers: tuple[Layer, ...]  # noqa: FBT001
+        self,
+        exists: bool,  # noqa: FBT001
+        sources: tuple[tuple[str, Identity | None], ...],
+        layers: tuple[Layer, ...],
     ) -> None:
         self.exists = exists
         self.sources = sources
         self.layers = layers
 
 
-class Unusable(Exception):
+class Unusable(Exception):  # noqa: N818 - says what the file is, as NotFound does
     """A compiled file cannot be used; the text says why."""
 
 
@@ -114,5 +116,5 @@ def decode(data: bytes) -> Part:
     body = data[start:]
     if blake2b(body, digest_size=DIGEST_BYTES).digest() != data[len(FORMAT) : start]:
         raise Unusable("it is damaged")
-    fields: tuple[Any, Any, Any] = marshal.loads(body)  # noqa: S302 - the digest and the owner were checked
+    fields: tuple[Any, Any, Any] = marshal.loads(body)  # noqa: S302
     return Part(*fields)

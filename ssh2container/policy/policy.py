@@ -8,10 +8,11 @@ in ``admin.language.settings``. Specifiers such as ``%u`` are still in the texts
 planner expands them with ``policy.specifiers.expand``.
 """
 
+# ruff: noqa: A002, FBT001 - arguments are named and typed as the keys of the language
+
 from __future__ import annotations
 
 import marshal
-
 from _blake2 import blake2b
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Value:
     """Base of the plain values: equal, hashable and printable by their slots."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def fields(self) -> tuple[Any, ...]:
         """Return the values of all slots in their order."""
@@ -63,14 +64,14 @@ class Origin(Value):
 class Home(Value):
     """A home directory that outlives the session.
 
-    source: directory on the host, with specifiers.
+    source: directory on the host, with specifiers; None only until ``policy.rules`` refused it.
     skel: directory on the host that fills a new home, or None.
     read_only: whether the session may write to it.
     """
 
     __slots__ = ("read_only", "skel", "source")
 
-    def __init__(self, source: str, skel: str | None, read_only: bool) -> None:  # noqa: FBT001
+    def __init__(self, source: str | None, skel: str | None, read_only: bool) -> None:
         self.source = source
         self.skel = skel
         self.read_only = read_only
@@ -81,7 +82,7 @@ class Volume(Value):
 
     __slots__ = ("read_only", "source", "target")
 
-    def __init__(self, source: str, target: str, read_only: bool) -> None:  # noqa: FBT001
+    def __init__(self, source: str, target: str, read_only: bool) -> None:
         self.source = source
         self.target = target
         self.read_only = read_only
@@ -117,7 +118,7 @@ class Command(Value):
 
     __slots__ = ("exact", "words")
 
-    def __init__(self, words: tuple[str, ...], exact: bool) -> None:  # noqa: FBT001
+    def __init__(self, words: tuple[str, ...], exact: bool) -> None:
         self.words = words
         self.exact = exact
 
@@ -137,7 +138,7 @@ class Sftp(Value):
 
     def __init__(
         self,
-        read_only: bool,  # noqa: FBT001
+        read_only: bool,
         umask: int | None,
         start_directory: str | None,
         deny: tuple[str, ...],
@@ -162,8 +163,8 @@ class Access(Value):
 
     def __init__(
         self,
-        login: bool,  # noqa: FBT001
-        interactive: bool | tuple[str, ...],  # noqa: FBT001
+        login: bool,
+        interactive: bool | tuple[str, ...],
         commands: Literal["any", "none"] | tuple[Command, ...],
         sftp: Sftp | None,
         message: str,
@@ -221,7 +222,7 @@ class Sessions(Value):
 
     def __init__(
         self,
-        max: int | None,  # noqa: A002 - the key's name
+        max: int | None,
         idle_timeout: float | None,
         max_duration: float | None,
         warn_before: float,
@@ -253,8 +254,8 @@ class Record(Value):
 
     def __init__(
         self,
-        terminal: bool,  # noqa: FBT001
-        input: bool,  # noqa: A002, FBT001 - the key's name
+        terminal: bool,
+        input: bool,
         transfers: str,
         on_failure: str,
     ) -> None:
@@ -403,11 +404,7 @@ class Policy:
         return None
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Policy)
-            and self._values == other._values
-            and self._origins == other._origins
-        )
+        return isinstance(other, Policy) and self._values == other._values and self._origins == other._origins
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -11,7 +11,7 @@ import os
 import stat
 
 from ssh2container.errors import Refusal
-from ssh2container.policy import layers
+from ssh2container.policy import layers, rules
 from ssh2container.policy.merge import merge
 from ssh2container.policy.policy import Policy
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from ssh2container.policy.layers import Part
+    from ssh2container.policy.merge import Layer
 
     Log = Callable[[str], None]
 
@@ -83,7 +84,9 @@ def load(name: str, groups: Collection[str], places: Places = STANDARD, log: Log
     Raises Refusal when there is no policy for the user, or when one of its files is not valid or
     could have been written by somebody else than the administrator.
     """
-    return Policy(*merge(chain(name, groups, places, log)))
+    policy = Policy(*merge(chain(name, groups, places, log)))
+    rules.require(policy)
+    return policy
 
 
 def site(places: Places = STANDARD, log: Log | None = None) -> Site:
@@ -94,7 +97,7 @@ def site(places: Places = STANDARD, log: Log | None = None) -> Site:
 
 def chain(
     name: str, groups: Collection[str], places: Places = STANDARD, log: Log | None = None
-) -> list[layers.Layer]:
+) -> list[Layer]:
     """Return the layers that make up a user's policy, the weakest first. Raises like :func:`load`."""
     log = log or _syslog
     _require_name(name)
@@ -216,7 +219,7 @@ def _untrusted(directory: str) -> Refusal:
 
 
 def _syslog(text: str) -> None:
-    import syslog  # noqa: PLC0415 - a builtin module that most logins do not need
+    import syslog  # noqa: PLC0415 - builtin, and needed only when something is odd
 
     syslog.openlog("ssh2container", syslog.LOG_PID, syslog.LOG_AUTH)
     syslog.syslog(syslog.LOG_WARNING, text)

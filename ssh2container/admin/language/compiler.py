@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ssh2container.admin.language import loader, reading
-from ssh2container.admin.language.problems import Problem, PolicyError, did_you_mean, quoted
+from ssh2container.admin.language.problems import PolicyError, Problem, did_you_mean, quoted
 from ssh2container.admin.language.settings import POLICY, SITE
 from ssh2container.policy import layers
 from ssh2container.policy.layers import Part, identity_of
@@ -68,7 +68,9 @@ def names_in(directory: str) -> list[str]:
         found = os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(name[: -len(SUFFIX)] for name in found if name.endswith(SUFFIX) and not name.startswith("."))
+    return sorted(
+        name[: -len(SUFFIX)] for name in found if name.endswith(SUFFIX) and not name.startswith(".")
+    )
 
 
 def write(name: str, made: Part, places: Places) -> bool:
@@ -167,8 +169,9 @@ class _Chain:
             if self.sources.get(path, ()) == ():
                 return  # it exists and was refused; that is reported
         known = [*names_in(f"{self.places.configuration}/profiles"), *names_in(self.places.shipped)]
-        self._problem(source, place, f"there is no profile {quoted(profile)}", ", ".join(dict.fromkeys(known)),
-                      did_you_mean(profile, known))  # fmt: skip
+        allowed = ", ".join(dict.fromkeys(known))
+        hint = did_you_mean(profile, known)
+        self._problem(source, place, f"there is no profile {quoted(profile)}", allowed, hint)
 
     def _read(self, path: str) -> Source | None:
         try:

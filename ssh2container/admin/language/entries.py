@@ -1,5 +1,7 @@
 """Kinds of lists and maps whose entries merge one by one, each under a key of its own."""
 
+# ruff: noqa: ANN401, ARG002, D102 - values of any type; what each method does stands in kinds.Kind
+
 from __future__ import annotations
 
 import re
@@ -59,7 +61,7 @@ class Items(Entries):
 
     name = "list"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Sequence):
             hint = f"write [{node.text}]" if isinstance(node, Scalar) and node.text else ""
             return report.fail(node, f"{node.found} instead of a list", self.allowed, hint)
@@ -75,11 +77,11 @@ class Items(Entries):
             entries[key] = (value, item)
         return entries
 
-    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def entry(self, node: Node, report: Report) -> Any:
         """Return one entry's value or INVALID."""
         raise NotImplementedError
 
-    def key(self, value: Any) -> str:  # noqa: ANN401
+    def key(self, value: Any) -> str:
         """Return what makes an entry the same as one of a lower layer."""
         return str(value)
 
@@ -99,10 +101,10 @@ class ListOf(Items):
         self.name = f"list of {kind.name}s"
         self.allowed = f"a list of: {kind.allowed}"
 
-    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def entry(self, node: Node, report: Report) -> Any:
         return self.kind.read(node, report)
 
-    def write_entry(self, key: str, value: Any) -> str:  # noqa: ANN401, ARG002
+    def write_entry(self, key: str, value: Any) -> str:
         return self.kind.write(value)
 
     def entry_schema(self) -> dict[str, Any]:
@@ -115,9 +117,11 @@ class Environment(Entries):
     name = "map of variables"
     allowed = "a map NAME: VALUE, or a list of NAME=VALUE"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if isinstance(node, Mapping):
-            pairs = [(key.text, value, key, value) for key, value in node.pairs]
+            pairs: list[tuple[str, Node, Node, Node]] = [
+                (key.text, value, key, value) for key, value in node.pairs
+            ]
         elif isinstance(node, Sequence):
             pairs = []
             for item in node.items:
@@ -125,8 +129,7 @@ class Environment(Entries):
                 if text is not None:
                     name, equals, rest = text.partition("=")
                     line, column = item.line, item.column
-                    value = Scalar(rest, not equals, line, column)
-                    pairs.append((name, value, item, item))
+                    pairs.append((name, Scalar(rest, line, column, plain=not equals), item, item))
         else:
             return report.fail(node, f"{node.found} instead of a map", self.allowed)
         entries: dict[str, tuple[Any, Node]] = {}
@@ -141,7 +144,7 @@ class Environment(Entries):
                     entries[name] = (text, place)
         return entries
 
-    def _value(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def _value(self, node: Node, report: Report) -> Any:
         if isinstance(node, Scalar) and node.plain:
             if node.text == "":
                 return None
@@ -154,7 +157,7 @@ class Environment(Entries):
     def write_entry(self, key: str, value: str | None) -> str:
         return f"{key}:" if value is None else f"{key}: {flow(value)}"
 
-    def write(self, value: Any) -> str:  # noqa: ANN401
+    def write(self, value: Any) -> str:
         return "{" + ", ".join(self.write_entry(name, text) for name, text in value.items()) + "}"
 
     def schema(self) -> dict[str, Any]:
@@ -173,8 +176,9 @@ class Ulimits(Entries):
 
     name = "map of limits"
     names = (
-        "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
-    ).split()
+        "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue",
+        "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+    )  # fmt: skip
     allowed = "a map of " + ", ".join(names)
 
     def __init__(self) -> None:
@@ -182,7 +186,7 @@ class Ulimits(Entries):
         self.number.allowed = "a whole number from 0, or -1 for unlimited"
         self.pair = Fields({"soft": self.number, "hard": self.number}, ("soft", "hard"), {})
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Mapping):
             return report.fail(node, f"{node.found} instead of a map", self.allowed)
         entries: dict[str, tuple[Any, Node]] = {}
@@ -196,7 +200,7 @@ class Ulimits(Entries):
                 entries[key.text] = (limit, value)
         return entries
 
-    def _limit(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def _limit(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Mapping):
             number = self.number.read(node, report)
             return INVALID if number is INVALID else (number, number)
@@ -212,7 +216,7 @@ class Ulimits(Entries):
         soft, hard = value
         return f"{key}: {soft}" if soft == hard else f"{key}: {{soft: {soft}, hard: {hard}}}"
 
-    def write(self, value: Any) -> str:  # noqa: ANN401
+    def write(self, value: Any) -> str:
         return "{" + ", ".join(self.write_entry(name, limit) for name, limit in value.items()) + "}"
 
     def schema(self) -> dict[str, Any]:

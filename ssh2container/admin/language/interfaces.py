@@ -1,5 +1,7 @@
 """Kinds of the network: published ports, destinations, bridges."""
 
+# ruff: noqa: ANN401, ARG002, D102 - values of any type; what each method does stands in kinds.Kind
+
 from __future__ import annotations
 
 import ipaddress
@@ -22,7 +24,7 @@ class Ports(Items):
     name = "list of ports"
     allowed = "[ADDRESS:][PUBLISHED:]TARGET[/tcp|/udp], in quotes"
 
-    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def entry(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         if scalar is None:
             return INVALID
@@ -49,7 +51,7 @@ class Ports(Items):
         address, published, _, protocol = value
         return f"{address}:{published}/{protocol}"
 
-    def write_entry(self, key: str, value: tuple[str, int, int, str]) -> str:  # noqa: ARG002
+    def write_entry(self, key: str, value: tuple[str, int, int, str]) -> str:
         address, published, target, protocol = value
         shown = f"[{address}]" if ":" in address else address
         return f'"{shown}:{published}:{target}/{protocol}"'
@@ -69,7 +71,7 @@ class EgressRules(Items):
             {"to": _Cidr(), "ports": _PortRanges(), "protocol": Choice("tcp", "udp", "any")}, ("to",), {}
         )  # fmt: skip
 
-    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def entry(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Mapping):
             return report.fail(node, f"{node.found} instead of a map", self.allowed)
         found = self.fields.read(node, report)
@@ -81,7 +83,7 @@ class EgressRules(Items):
         network, ports, protocol = value
         return f"{network} {_PortRanges().write(ports)} {protocol}"
 
-    def write_entry(self, key: str, value: tuple[str, tuple[tuple[int, int], ...], str]) -> str:  # noqa: ARG002
+    def write_entry(self, key: str, value: tuple[str, tuple[tuple[int, int], ...], str]) -> str:
         network, ports, protocol = value
         return f"{{to: {flow(network)}, ports: {_PortRanges().write(ports)}, protocol: {protocol}}}"
 
@@ -92,7 +94,7 @@ class EgressRules(Items):
 class _Cidr(Kind):
     allowed = "a network such as 10.0.0.0/8 or an address"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         text = self.text(node, report)
         if text is None:
             return INVALID
@@ -111,13 +113,13 @@ class _Cidr(Kind):
 class _PortRanges(Kind):
     allowed = 'a list of ports and ranges such as [443, "8000-8010"]'
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Sequence):
             return report.fail(node, f"{node.found} instead of a list", self.allowed)
         ranges = [self._range(item, report) for item in node.items]
         return INVALID if INVALID in ranges else tuple(ranges)
 
-    def _range(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def _range(self, node: Node, report: Report) -> Any:
         if isinstance(node, Scalar):
             match = re.fullmatch(r"([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?", node.text)
             if match:
@@ -145,9 +147,11 @@ class Networks(Entries):
 
     def __init__(self) -> None:
         address = Text("an address such as 10.0.0.7/24", r"[0-9.]{7,15}/([0-9]|[12][0-9]|3[0-2])")
-        self.fields = Fields({"ipv4_address": address, "gateway": Text("an address", r"[0-9.]{7,15}")}, (), {})
+        self.fields = Fields(
+            {"ipv4_address": address, "gateway": Text("an address", r"[0-9.]{7,15}")}, (), {}
+        )
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Mapping):
             return report.fail(node, f"{node.found} instead of a map", self.allowed)
         entries: dict[str, tuple[Any, Node]] = {}
@@ -166,7 +170,7 @@ class Networks(Entries):
         named = zip(("ipv4_address", "gateway"), value[1:], strict=True)
         return f"{key}: {{" + ", ".join(f"{name}: {text}" for name, text in named if text) + "}"
 
-    def write(self, value: Any) -> str:  # noqa: ANN401
+    def write(self, value: Any) -> str:
         return "{" + ", ".join(self.write_entry(name, entry) for name, entry in value.items()) + "}"
 
     def schema(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The base of all kinds of values: one object reads, describes, writes and schematises a kind."""
 
+# ruff: noqa: ANN401, ARG002, D102 - values of any type; what each method does stands in kinds.Kind  # noqa: RUF100
+
 from __future__ import annotations
 
 import yaml
@@ -28,9 +30,7 @@ class Report:
         self.source = source
         self.problems = problems
 
-    def fail(
-        self, node: Node, message: str, allowed: str = "", hint: str = "", severity: str = ERROR
-    ) -> Any:  # noqa: ANN401 - stands for any kind's value
+    def fail(self, node: Node, message: str, allowed: str = "", hint: str = "", severity: str = ERROR) -> Any:
         """Note a problem at ``node`` and return INVALID."""
         self.problems.append(
             Problem(
@@ -58,11 +58,11 @@ class Kind:
     allowed = ""
     collection = False
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         """Return the value in the policy's unit, or INVALID after reporting why not."""
         raise NotImplementedError
 
-    def write(self, value: Any) -> str:  # noqa: ANN401
+    def write(self, value: Any) -> str:
         """Return ``value`` as an administrator would write it in YAML."""
         raise NotImplementedError
 
@@ -98,15 +98,15 @@ class Entries(Kind):
 
     collection = True
 
-    def read(self, node: Node, report: Report) -> dict[str, tuple[Any, Node]] | Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> dict[str, tuple[Any, Node]] | Any:
         """Return key -> (value, node); invalid entries are reported and left out."""
         raise NotImplementedError
 
-    def write_entry(self, key: str, value: Any) -> str:  # noqa: ANN401
+    def write_entry(self, key: str, value: Any) -> str:
         """Return one entry as it stands in YAML after the dash or as ``key: value``."""
         raise NotImplementedError
 
-    def write(self, value: Any) -> str:  # noqa: ANN401
+    def write(self, value: Any) -> str:
         """Return all entries as a YAML flow list."""
         return "[" + ", ".join(self.write_entry(key, entry) for key, entry in value.items()) + "]"
 
@@ -120,19 +120,17 @@ def surprise(scalar: Scalar) -> str:
     text = scalar.text
     if not scalar.plain:
         return ""
-    if text == "":
+    if not text:
         return "where a value belongs"
     if text.lower() in ("y", "n"):
         return "is a boolean in YAML 1.1"
     if text.startswith(("0o", "0O")) and text[2:].isdecimal():
         return "is an octal number in YAML 1.2"
-    tag = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))
-    kind = _SURPRISES.get(tag)
-    if kind is None:
-        return ""
+    tag: str = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+    kind = _SURPRISES.get(tag, "")
     if kind == "the number":
-        return f"is the number{_number(tag, text)} in YAML 1.1"
-    return f"is {kind} in YAML 1.1"
+        kind += _number(tag, text)
+    return f"is {kind} in YAML 1.1" if kind else ""
 
 
 _RESOLVER = yaml.SafeLoader("")
@@ -168,12 +166,12 @@ def _looks_like_braces(node: Mapping) -> bool:
 def flow(text: str) -> str:
     """Return ``text`` as a YAML scalar that any reader takes for exactly this text."""
     plain = text and not set(text) & set("\"'#&*!|>%@`{}[],:\\\n\t ?-") and text.isprintable()
-    if plain and not surprise(Scalar(text, True, 0, 0)):
+    if plain and not surprise(Scalar(text, 0, 0)):
         return text
     safe = set(text) <= _SAFE_INSIDE and text[:1] not in "-?:%@" and ": " not in text and " #" not in text
-    if text and safe and not text.endswith((":", " ")) and not text.startswith(" "):
-        if not surprise(Scalar(text, True, 0, 0)):
-            return text
+    outside = text.endswith((":", " ")) or text.startswith(" ")
+    if text and safe and not outside and not surprise(Scalar(text, 0, 0)):
+        return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(_escape(c) for c in escaped) + '"'
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from ssh2container.admin.language import nodes
+from ssh2container.admin.language.foreign import ACCEPTED, elsewhere
 from ssh2container.admin.language.kinds import INVALID, Entries, Report
 from ssh2container.admin.language.nodes import Mapping, Node, Scalar, Sequence
-from ssh2container.admin.language.foreign import ACCEPTED, elsewhere
 from ssh2container.admin.language.problems import ERROR, PolicyError, did_you_mean, quoted
-from ssh2container.admin.language.settings import NAME, POLICY
 from ssh2container.admin.language.scalars import Text
+from ssh2container.admin.language.settings import NAME, POLICY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ssh2container.admin.language.declaration import Language, Setting
     from ssh2container.admin.language.problems import Problem
     from ssh2container.admin.language.reading import Source
-    from ssh2container.admin.language.settings import Language, Setting
     from ssh2container.policy.merge import Layer
 
 
@@ -31,7 +31,11 @@ class Loaded:
     __slots__ = ("extends", "layer", "problems", "replaced")
 
     def __init__(
-        self, layer: Layer, extends: tuple[tuple[str, Node], ...], problems: list[Problem], replaced: frozenset[str]
+        self,
+        layer: Layer,
+        extends: tuple[tuple[str, Node], ...],
+        problems: list[Problem],
+        replaced: frozenset[str],
     ) -> None:
         self.layer = layer
         self.extends = extends
@@ -121,7 +125,7 @@ class _Reader:
         if found is INVALID:
             return
         if not setting.supports(found):
-            supported = " | ".join(setting.kind.write(word) for word in setting.supported)
+            supported = " | ".join(setting.kind.write(word) for word in setting.words())
             written = setting.kind.write(found)
             self.report.fail(value, f"{setting.key}: {written} is not supported in this version", supported)
             return

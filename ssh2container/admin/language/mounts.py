@@ -1,5 +1,7 @@
 """Kinds of mounts: volumes and memory file systems."""
 
+# ruff: noqa: ANN401, ARG002, D102 - values of any type; what each method does stands in kinds.Kind
+
 from __future__ import annotations
 
 from ssh2container.admin.language.entries import Fields, Items
@@ -36,14 +38,14 @@ class Volumes(Items):
         }
         self.fields = Fields(kinds, ("source", "target"), remarks)
 
-    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def entry(self, node: Node, report: Report) -> Any:
         if isinstance(node, Mapping):
             found = self.fields.read(node, report)
             return (found["source"], found["target"], found.get("read_only", True)) if found else INVALID
         text = self.text(node, report)
         return INVALID if text is None else self._short(text, node, report)
 
-    def _short(self, text: str, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def _short(self, text: str, node: Node, report: Report) -> Any:
         parts = text.split(":")
         if len(parts) not in (2, 3):
             hint = "a path with a colon needs the long form" if len(parts) > 3 else ""  # noqa: PLR2004
@@ -60,7 +62,7 @@ class Volumes(Items):
     def key(self, value: tuple[str, str, bool]) -> str:
         return value[1]
 
-    def write_entry(self, key: str, value: tuple[str, str, bool]) -> str:  # noqa: ARG002
+    def write_entry(self, key: str, value: tuple[str, str, bool]) -> str:
         source, target, read_only = value
         if ":" in source + target:
             mode = Flag().write(read_only)
@@ -75,7 +77,7 @@ class Volumes(Items):
 class _OnlyBind(Kind):
     allowed = "bind"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         if scalar is None or scalar.text == "bind":
             return INVALID if scalar is None else "bind"
@@ -102,13 +104,13 @@ class TmpfsMounts(Items):
         self.size = Size(4096, 64 * 1024**3)
         self.mode = Octal(0o1777)
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if isinstance(node, Scalar):
             value = self.entry(node, report)
             return INVALID if value is INVALID else {self.key(value): (value, node)}
         return super().read(node, report)
 
-    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def entry(self, node: Node, report: Report) -> Any:
         text = self.text(node, report)
         if text is None or not isinstance(node, Scalar):
             return INVALID
@@ -130,7 +132,7 @@ class TmpfsMounts(Items):
     def key(self, value: tuple[str, int, int]) -> str:
         return value[0]
 
-    def write_entry(self, key: str, value: tuple[str, int, int]) -> str:  # noqa: ARG002
+    def write_entry(self, key: str, value: tuple[str, int, int]) -> str:
         target, size, mode = value
         return f'"{target}:size={self.size.write(size)},mode={mode:03o}"'
 

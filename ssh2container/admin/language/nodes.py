@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import yaml
 
-from ssh2container.admin.language.problems import Problem, PolicyError, quoted
+from ssh2container.admin.language.problems import PolicyError, Problem, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Scalar(Node):
     __slots__ = ("plain", "text")
     found = "a single value"
 
-    def __init__(self, text: str, plain: bool, line: int, column: int, tag: str = "") -> None:  # noqa: FBT001
+    def __init__(self, text: str, line: int, column: int, tag: str = "", *, plain: bool = True) -> None:
         super().__init__(line, column, tag)
         self.text = text
         self.plain = plain
@@ -130,10 +130,10 @@ class _Builder:
             self._document(event)
         elif isinstance(event, yaml.AliasEvent):
             self._problem(event, "an alias (*)", "write the value out")
-            self._put(Scalar("", False, *_place(event)))
+            self._put(Scalar("", *_place(event), plain=False))
         elif isinstance(event, yaml.ScalarEvent):
             plain = event.style is None or event.style == ""
-            self._put(Scalar(event.value, plain, *_place(event), self._tag(event)))
+            self._put(Scalar(event.value, *_place(event), self._tag(event), plain=plain))
         elif isinstance(event, yaml.SequenceStartEvent):
             self._open(event, Sequence(*_place(event), self._tag(event)))
         elif isinstance(event, yaml.MappingStartEvent):
@@ -162,7 +162,7 @@ class _Builder:
         if event.version or event.tags:
             self._problem(event, "a YAML directive (%)", "remove the line")
 
-    def _tag(self, event: yaml.NodeEvent) -> str:
+    def _tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> str:
         if event.anchor is not None:
             self._problem(event, f"an anchor ({quoted('&' + event.anchor)})", "write the value out")
         tag: str | None = event.tag
@@ -174,7 +174,7 @@ class _Builder:
             return ""
         return tag
 
-    def _open(self, event: yaml.Event, node: Sequence | Mapping) -> None:
+    def _open(self, event: yaml.CollectionStartEvent, node: Sequence | Mapping) -> None:
         if len(self.open) >= DEPTH_LIMIT:
             self._problem(event, f"more than {DEPTH_LIMIT} levels of nesting")
             raise PolicyError(self.problems)
@@ -223,7 +223,8 @@ class _Builder:
 
 
 def _place(event: yaml.Event) -> tuple[int, int]:
-    return event.start_mark.line + 1, event.start_mark.column + 1
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
 def _syntax(source: Source, error: yaml.YAMLError) -> Problem:

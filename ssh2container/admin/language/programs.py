@@ -1,5 +1,7 @@
 """The kind of `access.commands`."""
 
+# ruff: noqa: ANN401, ARG002, D102 - values of any type; what each method does stands in kinds.Kind  # noqa: RUF100
+
 from __future__ import annotations
 
 import re
@@ -27,7 +29,7 @@ class Commands(Items):
     def __init__(self) -> None:
         self.exact = Fields({"exact": Text("a command line")}, ("exact",), {})
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Scalar):
             return super().read(node, report)
         if node.text in ("any", "none"):
@@ -35,7 +37,7 @@ class Commands(Items):
         hint = did_you_mean(node.text, ("any", "none")) or (f"write [{node.text}]" if node.text else "")
         return report.fail(node, f"found {quoted(node.text)}", self.allowed, hint)
 
-    def entry(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def entry(self, node: Node, report: Report) -> Any:
         if isinstance(node, Mapping):
             found = self.exact.read(node, report)
             return self._exact(found["exact"], node, report) if found else INVALID
@@ -47,7 +49,7 @@ class Commands(Items):
             return report.fail(node, f"found {quoted(text)}", "the name of a program", hint)
         return ((text,), False)
 
-    def _exact(self, text: str, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def _exact(self, text: str, node: Node, report: Report) -> Any:
         try:
             words = tuple(word.decode() for word in split(text.encode()))
         except Refusal as refusal:
@@ -62,7 +64,7 @@ class Commands(Items):
         words, exact = value
         return f"{{exact: {flow(key.removeprefix('exact '))}}}" if exact else flow(words[0])
 
-    def write(self, value: Any) -> str:  # noqa: ANN401
+    def write(self, value: Any) -> str:
         return value if isinstance(value, str) else super().write(value)
 
     def entry_schema(self) -> dict[str, Any]:

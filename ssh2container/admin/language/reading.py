@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ssh2container.admin.language.problems import Problem, PolicyError
+from ssh2container.admin.language.problems import PolicyError, Problem
 from ssh2container.policy.layers import identity
 
 TYPE_CHECKING = False
@@ -59,11 +59,16 @@ def read_trusted(path: str, anchor: str = "/", owner: int = 0) -> Source:
     """Read a policy file that decides about logins.
 
     path: absolute.
-    anchor: the directory from which on every component is checked.
+    anchor: the directory from which on every component is checked; a path outside of it is
+    checked from the root on, for root. "" trusts everything: for checking a work tree.
     owner: the uid that must own them all.
 
     Raises FileNotFoundError when there is no such file, PolicyError when it cannot be trusted.
     """
+    if not anchor:
+        return read_any(path)
+    if os.path.commonpath((path, anchor)) != anchor:
+        anchor, owner = "/", 0
     descriptor = _walk(path, anchor, owner)
     try:
         status = os.fstat(descriptor)
@@ -77,10 +82,12 @@ def read_trusted(path: str, anchor: str = "/", owner: int = 0) -> Source:
 def read_any(path: str) -> Source:
     """Read a policy file anywhere, e.g. in a work tree: nobody logs in by it, so owners do not matter.
 
-    Raises PolicyError when it cannot be read.
+    Raises FileNotFoundError when there is no such file, PolicyError when it cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         raise _refused(path, f"cannot open the file: {_reason(error)}") from error
     try:

@@ -1,5 +1,7 @@
 """Kinds of single values: texts, choices, numbers, sizes, times, paths."""
 
+# ruff: noqa: ANN401, ARG002, D102 - values of any type; what each method does stands in kinds.Kind  # noqa: RUF100
+
 from __future__ import annotations
 
 import posixpath
@@ -31,13 +33,13 @@ class Text(Kind):
         self.specific = specific
         self.limit = limit
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         text = self.text(node, report)
         if text is None:
             return INVALID
         return self.check(text, node, report)
 
-    def check(self, text: str, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def check(self, text: str, node: Node, report: Report) -> Any:
         """Check a text that was found at ``node``, perhaps as a part of it."""
         if len(text) > self.limit:
             return report.fail(node, f"a text of {len(text)} characters", f"at most {self.limit}")
@@ -72,7 +74,7 @@ class Path(Text):
         super().__init__(allowed, r"/[^\0\n]*", specific=specific, limit=4095)
         self.inside = inside
 
-    def check(self, text: str, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def check(self, text: str, node: Node, report: Report) -> Any:
         # %h is an absolute path itself.
         shape = "/" + text if self.specific and text.startswith("%h") else text
         if not shape.startswith("/"):
@@ -113,7 +115,7 @@ class Choice(Kind):
         self.words = words
         self.allowed = " | ".join(words)
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         if scalar is None:
             return INVALID
@@ -135,7 +137,7 @@ class Flag(Kind):
     name = "boolean"
     allowed = "true | false"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         if scalar is None:
             return INVALID
@@ -165,7 +167,7 @@ class Count(Kind):
         self.maximum = maximum
         self.allowed = f"a whole number from {minimum} to {maximum}"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         if scalar is None:
             return INVALID
@@ -196,7 +198,7 @@ class Fraction(Kind):
         self.maximum = maximum
         self.allowed = f"a number from {minimum:g} to {maximum:g}"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         if scalar is None:
             return INVALID
@@ -226,11 +228,11 @@ class Size(Kind):
         self.maximum = maximum
         self.allowed = f"a size such as 64m, from {self.write(minimum)} to {self.write(maximum)}"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         return INVALID if scalar is None else self.check(scalar, scalar.text, report)
 
-    def check(self, node: Scalar, text: str, report: Report) -> Any:  # noqa: ANN401
+    def check(self, node: Scalar, text: str, report: Report) -> Any:
         """Check a size that was found at ``node``, perhaps as a part of it."""
         match = re.fullmatch(self.pattern, text, re.IGNORECASE | re.ASCII)
         if not match:
@@ -268,14 +270,14 @@ class Duration(Kind):
         self.maximum = maximum
         self.allowed = f"a duration such as 1h30m, from {self.write(minimum)} to {self.write(maximum)}"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         if scalar is None:
             return INVALID
         if not re.fullmatch(self.pattern, scalar.text):
-            trap = surprise(scalar)
+            digits = re.fullmatch(r"0|[1-9][0-9]{0,8}", scalar.text)
+            trap = "" if digits else surprise(scalar)
             found = f"{scalar.text} {trap}" if trap and scalar.text else f"found {quoted(scalar.text)}"
-            digits = re.fullmatch(r"[0-9]{1,9}", scalar.text)
             hint = f"write {scalar.text}s for seconds" if digits else ""
             return report.fail(node, found, self.allowed, hint)
         parts = re.findall(r"([0-9]+)([a-z]+)", scalar.text)
@@ -307,7 +309,7 @@ class Octal(Kind):
         self.maximum = maximum
         self.allowed = f'octal digits in quotes such as "027", up to "{maximum:03o}"'
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         if scalar is None:
             return INVALID
@@ -317,7 +319,7 @@ class Octal(Kind):
             return report.fail(node, found, self.allowed, f"write {quoted(scalar.text)} with quotes")
         return self.check(node, scalar.text, report)
 
-    def check(self, node: Node, text: str, report: Report) -> Any:  # noqa: ANN401
+    def check(self, node: Node, text: str, report: Report) -> Any:
         """Check digits that were found at ``node``, perhaps as a part of it."""
         if not re.fullmatch(r"[0-7]{1,4}", text) or int(text, 8) > self.maximum:
             return report.fail(node, f"found {quoted(text)}", self.allowed)
@@ -339,12 +341,12 @@ class Optional(Kind):
         self.name = kind.name
         self.allowed = f"{kind.allowed}, or {word}"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if isinstance(node, Scalar) and node.text == self.word:
             return None
         return self.kind.read(node, report)
 
-    def write(self, value: Any) -> str:  # noqa: ANN401
+    def write(self, value: Any) -> str:
         return self.word if value is None else self.kind.write(value)
 
     def schema(self) -> dict[str, Any]:
@@ -361,7 +363,7 @@ class Words(Kind):
         self.allowed = allowed
         self.minimum = minimum
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Sequence):
             found = node.text if isinstance(node, Scalar) else ""
             hint = f"write [{found}]" if found else ""
@@ -386,7 +388,7 @@ class FlagOr(Kind):
         self.name = f"boolean or {kind.name}"
         self.allowed = f"true | false | {kind.allowed}"
 
-    def read(self, node: Node, report: Report) -> Any:  # noqa: ANN401
+    def read(self, node: Node, report: Report) -> Any:
         if isinstance(node, Scalar):
             scalar_only = Flag()
             scalar_only.allowed = self.allowed
@@ -395,7 +397,7 @@ class FlagOr(Kind):
             return report.fail(node, "a map", self.allowed)
         return self.kind.read(node, report)
 
-    def write(self, value: Any) -> str:  # noqa: ANN401
+    def write(self, value: Any) -> str:
         return Flag().write(value) if isinstance(value, bool) else self.kind.write(value)
 
     def schema(self) -> dict[str, Any]:

@@ -5,8 +5,11 @@ manual page. A key joins the language here, and nowhere else; a key whose featur
 yet has ``supported=False`` and is rejected.
 """
 
+# ruff: noqa: FBT003 - a default may be a boolean
+
 from __future__ import annotations
 
+from ssh2container.admin.language.declaration import Language, Setting
 from ssh2container.admin.language.entries import Environment, ListOf, Ulimits
 from ssh2container.admin.language.interfaces import EgressRules, Networks, Ports
 from ssh2container.admin.language.mounts import TmpfsMounts, Volumes
@@ -26,89 +29,8 @@ from ssh2container.admin.language.scalars import (
     Words,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
-
-    from ssh2container.admin.language.kinds import Kind
-
 GIB = 1024**3
 WEEK_SECONDS = 7 * 24 * 3600.0
-
-
-class Setting:
-    """One key.
-
-    key: dotted, e.g. "access.sftp.umask".
-    kind: what it takes.
-    default: the value when no file names the key, in the policy's unit.
-    doc: one sentence for the reference; the first word is a noun or a verb, it ends with a stop.
-    example: a line of YAML, checked by a test.
-    section: the heading in the reference.
-    supported: True, False, or the words that this version supports.
-    mapping: for a key that may also be a map, the value that a map gives it.
-    """
-
-    __slots__ = ("default", "doc", "example", "key", "kind", "mapping", "section", "supported")
-
-    def __init__(
-        self,
-        key: str,
-        kind: Kind,
-        default: Any,  # noqa: ANN401
-        doc: str,
-        example: str,
-        *,
-        supported: bool | tuple[Any, ...] = True,
-        mapping: Any = None,  # noqa: ANN401
-    ) -> None:
-        self.key = key
-        self.kind = kind
-        self.default = default
-        self.doc = doc
-        self.example = example
-        self.supported = supported
-        self.mapping = mapping
-        self.section = ""
-
-    def supports(self, value: Any) -> bool:  # noqa: ANN401
-        """Tell whether this version can carry out ``value``."""
-        if isinstance(self.supported, bool):
-            return self.supported
-        return value in self.supported
-
-
-class Language:
-    """A set of settings that a file may hold: the policy's, or the site's."""
-
-    __slots__ = ("groups", "sections", "settings")
-
-    def __init__(self, sections: dict[str, list[Setting]]) -> None:
-        self.sections = sections
-        self.settings = {setting.key: setting for part in sections.values() for setting in part}
-        self.groups = {key.rpartition(".")[0] for key in self.settings} - {""}
-        for title, part in sections.items():
-            for setting in part:
-                setting.section = title
-
-    def children(self, prefix: str) -> list[str]:
-        """Return the names that may stand in the map ``prefix`` ("" is the file itself)."""
-        start = prefix + "." if prefix else ""
-        names: dict[str, None] = {}
-        for key in self.settings:
-            if key.startswith(start):
-                names[key[len(start) :].partition(".")[0]] = None
-        return list(names)
-
-    def defaults(self) -> dict[str, Any]:
-        """Return setting -> value with every default."""
-        return {key: setting.default for key, setting in self.settings.items()}
-
-    def __iter__(self) -> Iterable[Setting]:  # type: ignore[misc]
-        return iter(self.settings.values())
-
-
 NAME = r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}"
 IMAGE = r"(?!.*\.\.)[a-z0-9][a-zA-Z0-9_.:/-]{0,254}(@sha256:[0-9a-f]{64})?"
 
@@ -124,8 +46,11 @@ POLICY = Language(
             ),
             Setting(
                 "hostname",
-                Text("a host name of letters, digits and -; specifiers", r"[A-Za-z0-9%][A-Za-z0-9%.-]{0,63}",
-                     specific=True),
+                Text(
+                    "a host name of letters, digits and -; specifiers",
+                    r"[A-Za-z0-9%][A-Za-z0-9%.-]{0,63}",
+                    specific=True,
+                ),
                 "container",
                 "The host name inside the session.",
                 "hostname: box-%u",
@@ -134,7 +59,8 @@ POLICY = Language(
                 "user",
                 Text("self, root, or a name in the image", r"[a-z_][a-z0-9_-]{0,31}\$?"),
                 "self",
-                "The user inside: self keeps the login's own name and id, root is user 0 of the session only.",
+                "The user inside: self keeps the login's own name and id, root is user 0 of the session "
+                "only.",
                 "user: root",
                 supported=("self", "root"),
             ),
@@ -243,7 +169,8 @@ POLICY = Language(
                 "access.commands",
                 Commands(),
                 "any",
-                "The commands a client may run: any goes to the shell, none refuses, a list is run without a shell.",
+                "The commands a client may run: any goes to the shell, none refuses, a list is run without "
+                "a shell.",
                 'access: {commands: [rsync, {exact: "make test"}]}',
             ),
             Setting(
@@ -279,10 +206,35 @@ POLICY = Language(
                 "access.sftp.deny",
                 ListOf(
                     Choice(
-                        "open", "close", "read", "write", "lstat", "fstat", "setstat", "fsetstat", "opendir",
-                        "readdir", "remove", "mkdir", "rmdir", "realpath", "stat", "rename", "readlink", "symlink",
-                        "posix-rename", "statvfs", "fstatvfs", "hardlink", "fsync", "lsetstat", "limits",
-                        "expand-path", "copy-data", "home-directory", "users-groups-by-id",
+                        "open",
+                        "close",
+                        "read",
+                        "write",
+                        "lstat",
+                        "fstat",
+                        "setstat",
+                        "fsetstat",
+                        "opendir",
+                        "readdir",
+                        "remove",
+                        "mkdir",
+                        "rmdir",
+                        "realpath",
+                        "stat",
+                        "rename",
+                        "readlink",
+                        "symlink",
+                        "posix-rename",
+                        "statvfs",
+                        "fstatvfs",
+                        "hardlink",
+                        "fsync",
+                        "lsetstat",
+                        "limits",
+                        "expand-path",
+                        "copy-data",
+                        "home-directory",
+                        "users-groups-by-id",
                     )
                 ),
                 {},
@@ -392,7 +344,8 @@ POLICY = Language(
                 "limits",
                 Choice("required", "best_effort"),
                 "required",
-                "What happens when mem_limit, cpus or pids_limit cannot be set: refuse the login, or log and go on.",
+                "What happens when mem_limit, cpus or pids_limit cannot be set: refuse the login, or log "
+                "and go on.",
                 "limits: required",
                 supported=False,
             ),
@@ -432,7 +385,8 @@ POLICY = Language(
                 "container_per",
                 Choice("session", "connection", "user"),
                 "session",
-                "What shares one container: nothing (session), the sessions of a connection, or all of the user's.",
+                "What shares one container: nothing (session), the sessions of a connection, or all of the "
+                "user's.",
                 "container_per: session",
                 supported=("session",),
             ),
@@ -456,8 +410,16 @@ POLICY = Language(
             Setting(
                 "cap_add",
                 ListOf(
-                    Choice("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID",
-                           "SETUID")
+                    Choice(
+                        "CHOWN",
+                        "DAC_OVERRIDE",
+                        "FOWNER",
+                        "FSETID",
+                        "KILL",
+                        "NET_BIND_SERVICE",
+                        "SETGID",
+                        "SETUID",
+                    )
                 ),
                 {},
                 "Capabilities of user: root in range mode, from the safe set.",
@@ -489,7 +451,8 @@ POLICY = Language(
                 "seccomp.on_violation",
                 Choice("errno", "kill", "log"),
                 "errno",
-                "What a refused system call gets: an error, death, or an error and a record in the kernel's log.",
+                "What a refused system call gets: an error, death, or an error and a record in the kernel's "
+                "log.",
                 "seccomp: {on_violation: kill}",
             ),
         ],

@@ -1,0 +1,47 @@
+"""``ssh2containerctl check``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from ssh2container.admin.cli import output
+from ssh2container.admin.language import checking
+from ssh2container.admin.language.problems import ERROR
+from ssh2container.policy.store import STANDARD
+
+
+@click.command("check", short_help="Check policies: all errors at once, with their places.")
+@click.argument("paths", nargs=-1, metavar="[FILE|DIRECTORY]...", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
+def command(paths: tuple[str, ...], *, as_json: bool, strict: bool) -> None:
+    """Check policies; without FILE everything that is installed.
+
+    A FILE may be anywhere, its name says what it is (users/NAME.yaml, config.yaml, ...); a
+    DIRECTORY is checked as a whole, as if it were /etc/ssh2container.
+
+    Exit status: 0 no errors, 1 errors, 2 wrong usage.
+    """
+    findings = checking.Findings()
+    with output.progress("checking") as advance:
+        if not paths:
+            findings = checking.installation(STANDARD, advance)
+        for path in paths:
+            advance(path)
+            found = checking.tree(path, advance) if os.path.isdir(path) else checking.file(path, STANDARD)
+            findings.add(*found.all())
+    problems = findings.all()
+    errors = sum(problem.severity == ERROR for problem in problems)
+    if as_json:
+        output.print_json({"problems": [problem.as_dict() for problem in problems]})
+    else:
+        output.problems(problems)
+        click.echo(f"{_count(errors, 'error')}, {_count(len(problems) - errors, 'warning')}")
+    sys.exit(1 if errors or (strict and problems) else 0)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

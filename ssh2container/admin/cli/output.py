@@ -1,0 +1,107 @@
+"""What all verbs print with: tables, problems with a marker, JSON, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from ssh2container.admin.language.problems import ERROR, PolicyError
+from ssh2container.errors import SessionError, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ssh2container.admin.language.problems import Problem
+
+_PIPE_WIDTH = 10_000
+"""Lines in a pipe are not wrapped: another program reads them."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console with colour on a terminal only."""
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else _PIPE_WIDTH
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width, emoji=False)
+
+
+def print_json(value: object) -> None:
+    """Print a value for another program."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below headings. What stands in cells may come from anywhere: it is escaped."""
+    grid = Table(box=None, header_style="bold", pad_edge=False, show_edge=False)
+    for column in columns:
+        grid.add_column(column, no_wrap=not sys.stdout.isatty(), overflow="fold")
+    for row in rows:
+        grid.add_row(*(escape(printable(cell)) for cell in row))
+    out = console()
+    if sys.stdout.isatty():
+        out.print(grid, soft_wrap=False)
+        return
+    lines = [columns, *[[printable(cell) for cell in row] for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def failure(error: SessionError) -> None:
+    """Print why a verb failed on stderr; for a policy, every error in it."""
+    if isinstance(error, PolicyError):
+        problems(error.problems, stderr=True)
+        return
+    click.echo(f"ssh2containerctl: {error}", err=True)
+
+
+def problems(found: Sequence[Problem], *, stderr: bool = False) -> None:
+    """Print findings: the place, the line with a marker, what is allowed."""
+    out = console(stderr=stderr)
+    for problem in found:
+        colour = "red" if problem.severity == ERROR else "yellow"
+        place = escape(problem.place())
+        message = escape(printable(problem.message))
+        out.print(f"[bold]{place}[/]: [{colour}]{problem.severity}[/]: {message}")
+        if problem.text:
+            shown, marker = _marked(problem.text, problem.column)
+            out.print(f"    {escape(shown)}\n    [{colour}]{marker}[/]")
+        for label, text in (("allowed", problem.allowed), ("hint", problem.hint)):
+            if text:
+                out.print(f"    {label}: {escape(printable(text))}")
+
+
+def _marked(text: str, column: int) -> tuple[str, str]:
+    """Return a line, shortened around ``column``, and the marker that goes below it."""
+    context = 60
+    start = max(0, column - context)
+    # One character each, so that the marker stays below its column.
+    shown = "".join(c if c.isprintable() else "?" for c in text[start : column + context])
+    return shown, " " * (column - 1 - start) + "^"
+
+
+@contextlib.contextmanager
+def progress(description: str) -> Iterator[Callable[[str], None]]:
+    """Yield a function that is told each item; a bar appears on a terminal, nothing elsewhere."""
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[item]}"),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    with bars:
+        task = bars.add_task(description, total=None, item="")
+
+        def advance(item: str) -> None:
+            bars.update(task, advance=1, item=escape(printable(item)))
+
+        yield advance

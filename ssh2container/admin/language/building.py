@@ -1,0 +1,129 @@
+"""Compiling a whole installation: every part of every chain, and every system-call filter."""
+
+from __future__ import annotations
+
+import os
+
+from ssh2container.admin.language import compiler, provenance
+from ssh2container.admin.language.problems import PolicyError, Problem
+from ssh2container.errors import Refusal, SessionError
+from ssh2container.policy import layers, rules, store
+from ssh2container.policy.merge import merge
+from ssh2container.policy.policy import Policy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ssh2container.policy.store import Places
+
+    Advance = Callable[[str], None]
+
+
+class Built:
+    """What a compilation did.
+
+    written, unchanged, removed: names of parts. filters: paths of system-call filters.
+    problems: why some parts were not compiled; logins that need them are refused with the same words.
+    """
+
+    __slots__ = ("filters", "problems", "removed", "unchanged", "written")
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self.unchanged: list[str] = []
+        self.removed: list[str] = []
+        self.filters: list[str] = []
+        self.problems: list[Problem] = []
+
+
+def build(places: Places, advance: Advance = lambda _: None) -> Built:
+    """Compile every part that is valid, remove what has no source any more.
+
+    Raises SessionError when the compiled files cannot be written.
+    """
+    built = Built()
+    valid = set()
+    for name in compiler.part_names(places):
+        advance(name)
+        try:
+            part = compiler.part(name, places)
+        except PolicyError as error:
+            known = {problem.key() for problem in built.problems}
+            built.problems += [problem for problem in error.problems if problem.key() not in known]
+            continue
+        valid.add(name)
+        try:
+            fresh = compiler.write(name, part, places)
+        except OSError as error:
+            raise SessionError(
+                f"cannot write {places.compiled}/{name}", error.strerror or "", "run it as root", "compile",
+                error.errno or 0,
+            ) from None  # fmt: skip
+        (built.written if fresh else built.unchanged).append(name)
+    built.removed = compiler.remove_others(valid, places)
+    return built
+
+
+def build_filters(built: Built, places: Places) -> None:
+    """Build the system-call filters of all policies that can be made without asking who logs in."""
+    # pyseccomp runs ldconfig at import; only this step needs it.
+    from ssh2container.admin.seccomp import build as filters  # noqa: PLC0415
+
+    wanted = {policy.seccomp: None for policy in policies(places)}
+    try:
+        built.filters = filters.compile_all([(seccomp, frozenset[int]()) for seccomp in wanted])
+    except (OSError, ValueError, RuntimeError, LookupError) as error:
+        raise SessionError(
+            "cannot build the system-call filters", str(error), "correct seccomp in the policies", "compile"
+        ) from None
+
+
+def policies(places: Places) -> Iterator[Policy]:
+    """Yield the policies of each user with a file, of a member of each group alone, and of a member of none.
+
+    Those that are not valid are left out.
+    """
+    for below in ("users", "groups"):
+        for name in compiler.names_in(f"{places.configuration}/{below}"):
+            try:
+                groups = _groups(name) if below == "users" else (name,)
+                user = name if below == "users" else NOBODY
+                yield store.load(user, groups, places, _silent)
+            except Refusal:
+                continue
+    try:
+        parts = [compiler.part(name, places) for name in ("defaults", "enforced")]
+        policy = Policy(*merge([layer for part in parts for layer in part.layers]))
+        rules.require(policy)
+    except Refusal:
+        return
+    yield policy
+
+
+def _silent(_: str) -> None:
+    """Log nothing: stale compiled files are what this module is about to renew."""
+
+
+NOBODY = "nobody-in-particular"
+
+
+def _groups(name: str) -> tuple[str, ...]:
+    try:
+        return provenance.groups_of(name)
+    except Refusal:
+        return ()
+
+
+def fresh(places: Places) -> dict[str, bool]:
+    """Return part -> whether its compiled file may be used now."""
+    state = {}
+    for name in compiler.part_names(places):
+        path = os.path.join(places.compiled, name)
+        try:
+            layers.read(path, places.owner)
+        except (FileNotFoundError, layers.Unusable):
+            state[name] = False
+        else:
+            state[name] = True
+    return state

@@ -1,0 +1,132 @@
+"""Warnings: what is allowed and weaker than it looks, or surely not meant."""
+
+from __future__ import annotations
+
+import pwd
+from fnmatch import fnmatchcase
+
+from ssh2container.admin.language.problems import WARNING, Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from ssh2container.admin.language.loader import Loaded
+    from ssh2container.admin.language.reading import Source
+    from ssh2container.policy.policy import Policy
+
+Lint = tuple[str, str, str]
+"""The key to blame, what was found, a hint."""
+
+ROOT_LIKE_GROUPS = frozenset(
+    ("adm", "disk", "docker", "incus-admin", "kmem", "libvirt", "lxd", "shadow", "sudo", "wheel")
+)
+"""Groups whose members reach root on the host by another way than the login shell."""
+
+_HOST_PLACES = (
+    "/",
+    "/etc",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/boot",
+    "/root",
+    "/var",
+    "/home",
+    "/run",
+    "/dev",
+)
+_HOST_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "lxd/unix.socket", "libvirt-sock")
+_LOADER_VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "PYTHONPATH", "BASH_ENV", "GCONV_PATH")
+
+
+def of_policy(policy: Policy) -> Iterator[Lint]:
+    """Yield what is weak in one effective policy."""
+    if policy.network_mode == "host":
+        found = "the session shares the host's network: its loopback services and abstract sockets"
+        yield "network_mode", found, "network_mode: none has only its own loopback"
+    yield from _of_files(policy)
+    yield from _of_access(policy)
+    for pattern in policy.accept_env:
+        caught = next((name for name in _LOADER_VARIABLES if fnmatchcase(name, pattern)), "")
+        if caught:
+            found = f"the pattern {pattern} lets the client set {caught}"
+            yield f"accept_env.{pattern}", found, "name the variables that are needed"
+    if policy.seccomp.allow:
+        yield "seccomp.allow", "system calls beyond the profile are allowed", ""
+
+
+def _of_files(policy: Policy) -> Iterator[Lint]:
+    if policy.home is not None and policy.home.source == "%h":
+        verb = "reads" if policy.home.read_only else "writes"
+        hint = "give the session a directory of its own, such as /srv/homes/%u"
+        yield "home.source", f"the session {verb} the user's home on the host", hint
+    for volume in policy.volumes:
+        key = f"volumes.{volume.target}"
+        if volume.source.endswith(_HOST_SOCKETS):
+            yield key, f"{volume.source} is as good as root on the host", "leave it out"
+        elif volume.read_only:
+            continue
+        elif volume.source in _HOST_PLACES:
+            yield key, f"the session can write to {volume.source} of the host", "mark the volume ro"
+        elif volume.source == "%h" or volume.source.startswith("%h/"):
+            hint = "what lies there (.ssh, .profile, units) acts outside"
+            yield key, "the session can write to the user's home on the host", hint
+
+
+def _of_access(policy: Policy) -> Iterator[Lint]:
+    access = policy.access
+    if isinstance(access.commands, tuple) and access.interactive is True:
+        found = "the list restrains nobody who can also start the shell"
+        yield "access.commands", found, "access: {interactive: false} beside it"
+    if not access.login and not access.message:
+        yield "access.login", "the user is not told why", "access: {message: TEXT} beside it"
+
+
+def of_account(name: str, groups: Collection[str]) -> Iterator[str]:
+    """Yield what is weak about a user's account, whatever the policy says."""
+    for group in sorted(ROOT_LIKE_GROUPS.intersection(groups)):
+        yield f"{name} is in the group {group}, whose members can become root on the host"
+
+
+def second_name(name: str) -> str:
+    """Return another name with the same uid, "" when ``name`` is the only one."""
+    entry = pwd.getpwnam(name)
+    first = pwd.getpwuid(entry.pw_uid).pw_name
+    return first if first != name else ""
+
+
+def of_file(source: Source, loaded: Loaded, part: str) -> Iterator[Problem]:
+    """Yield warnings about one file. part: its place in the chain, e.g. "enforced" or "users/alice"."""
+    _, _, values, lines = loaded.layer
+    if part == "enforced":
+        for key in _GRANTS:
+            parents = {key, key.partition(".")[0]}
+            if type(values.get(key)) is dict and not parents & loaded.replaced:
+                found = f"{key} adds to what users and groups have, it takes nothing away"
+                hint = f"write {key.rpartition('.')[2]}: !override to enforce exactly this"
+                yield _warning(source, lines[key], found, hint)
+    for target, line in _volumes_without_mode(source, loaded):
+        found = f"the volume {target} has no mode: it is read-only here, in Compose it can be written"
+        yield _warning(source, line, found, "write :ro or :rw")
+
+
+_GRANTS = frozenset(
+    ("volumes", "access.commands", "accept_env", "seccomp.allow", "ports", "egress", "cap_add")
+)
+
+
+def _volumes_without_mode(source: Source, loaded: Loaded) -> Iterator[tuple[str, int]]:
+    _, _, values, lines = loaded.layer
+    for target in values.get("volumes", {}):
+        line = lines.get(f"volumes.{target}", 0)
+        text = source.line(line)
+        if f":{target}" in text and f":{target}:" not in text:
+            yield target, line
+
+
+def _warning(source: Source, line: int, message: str, hint: str) -> Problem:
+    text = source.line(line)
+    column = len(text) - len(text.lstrip()) + 1
+    return Problem(source.path, line, column, message, hint=hint, text=text, severity=WARNING)
