@@ -14,10 +14,9 @@ from support.leaks import assert_nothing_left
 from support.ledger import CACHE, Ledger
 from support.sshd import SUBSYSTEM, Server
 from support.syslog import Syslog
-from support.users import PLAIN, SHELL, User, Users
+from support.users import PLAIN, SHELL, MakeUser, User, Users
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MakeUser = Callable[..., User]
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +87,24 @@ def user(shared_user: User) -> Iterator[User]:
 def other_user(make_user: MakeUser) -> User:
     """A second user with the plain policy."""
     return make_user()
+
+
+@pytest.fixture
+def host_directory(ledger: Ledger) -> Iterator[Callable[[User], str]]:
+    """Make ``/srv/s2c-NAME``, the user's own, for policies with a home or volumes; gone after the test."""
+    made: list[str] = []
+
+    def make(user: User) -> str:
+        directory = f"/srv/s2c-{user.name}"
+        ledger.note_path(directory)
+        os.mkdir(directory, 0o755)
+        os.chown(directory, user.uid, user.gid)
+        made.append(directory)
+        return directory
+
+    yield make
+    for directory in made:
+        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

@@ -124,7 +124,11 @@ def test_a_command_of_several_lines_and_quotes(client: Client) -> None:
 def test_the_environment_of_the_login(client: Client, user: User) -> None:
     done = client.box("echo $USER $LOGNAME $HOME; pwd; id -u; id -un; echo ${SSH_CONNECTION%% *}").ok()
     assert done.text.splitlines() == [
-        f"{user.name} {user.name} {user.home}", user.home, str(user.uid), user.name, "127.0.0.1",
+        f"{user.name} {user.name} {user.home}",
+        user.home,
+        str(user.uid),
+        user.name,
+        "127.0.0.1",
     ]
 
 
@@ -170,8 +174,11 @@ def test_a_background_process_that_holds_stdout_does_not_keep_the_client(client:
 
 def test_the_channel_is_usable_as_a_stream_for_programs(client: Client) -> None:
     """A request and an answer at a time over stdin and stdout, as git, borg and language servers do."""
-    session = client.start("box", "exec python3 -c 'import sys\nfor line in sys.stdin.buffer:\n"
-                           " sys.stdout.buffer.write(line.upper()); sys.stdout.flush()'")
+    session = client.start(
+        "box",
+        "exec python3 -c 'import sys\nfor line in sys.stdin.buffer:\n"
+        " sys.stdout.buffer.write(line.upper()); sys.stdout.flush()'",
+    )
     assert session.stdin
     assert session.stdout
     for word in (b"one\n", b"two\n", b"three\n"):

@@ -44,9 +44,7 @@ class Client:
         self._directory = directory
         self.configuration = f"{directory}/client-{user.name}-{secrets.token_hex(3)}"
         with open(self.configuration, "w", encoding="utf-8") as file:
-            file.write(
-                CONFIGURATION.format(port=port, name=user.name, directory=directory, control=control)
-            )
+            file.write(CONFIGURATION.format(port=port, name=user.name, directory=directory, control=control))
 
     def command(self, *arguments: str | bytes) -> list[str | bytes]:
         """``ssh`` with the options that lead to the user; end with ``box`` and the remote command."""

@@ -89,9 +89,7 @@ def processes(uid: int | None = None) -> list[Process]:
             continue
         uids = frozenset(int(number) for number in fields["Uid"].split())
         if uid is None or uid in uids:
-            found.append(
-                Process(int(entry), int(fields["PPid"]), fields["State"][0], uids, fields["Name"])
-            )
+            found.append(Process(int(entry), int(fields["PPid"]), fields["State"][0], uids, fields["Name"]))
     return found
 
 

@@ -10,7 +10,12 @@ from support.ledger import end_processes
 from support.users import User
 
 SHARED_DIRECTORIES = (
-    "/tmp", "/var/tmp", "/dev/shm", "/run", "/var/lib/ssh2container", "/var/log/ssh2container",
+    "/tmp",
+    "/var/tmp",
+    "/dev/shm",
+    "/run",
+    "/var/lib/ssh2container",
+    "/var/log/ssh2container",
 )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO
 
-from support.host import Done
+from support.host import Done, Process, children, until
 from support.users import User
 
-Stream = int | IO[bytes] | None
+Stream = int | IO[bytes] | socket.socket | None
 Word = str | bytes
 
 
@@ -27,11 +29,11 @@ def start(
     environment: variables in addition to what sshd sets.
     before: a command in front of it that execs it in the end (``env``, ``nice`` …), run as the user.
     """
-    return subprocess.Popen(
+    process: subprocess.Popen[bytes] = subprocess.Popen(
         [*before, user.shell, *arguments],
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
+        stdin=_descriptor(stdin),
+        stdout=_descriptor(stdout),
+        stderr=_descriptor(stderr),
         env={**user.environment(), **(environment or {})},
         cwd=user.home,
         user=user.uid,
@@ -40,6 +42,11 @@ def start(
         umask=0o022,
         start_new_session=True,
     )
+    return process
+
+
+def _descriptor(stream: Stream) -> int | IO[bytes] | None:
+    return stream.fileno() if isinstance(stream, socket.socket) else stream
 
 
 def finish(session: subprocess.Popen[bytes], stdin: bytes | None = None) -> Done:
@@ -62,3 +69,66 @@ def python_inside(user: User, program: str, stdin: bytes = b"", **options: objec
     """Run a Python program inside the user's container."""
     quoted = program.replace("'", "'\\''")
     return inside(user, f"exec python3 -c '{quoted}'", stdin, **options)
+
+
+class Live:
+    """A session that has started and waits for lines on its stdin, which it runs as shell commands."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+
+    @property
+    def monitor(self) -> int:
+        """The monitor's process id on the host."""
+        return self.process.pid
+
+    def init(self) -> Process:
+        """The session's pid 1, as the host sees it."""
+        (first,) = children(self.monitor)
+        return first
+
+    def payload(self) -> Process:
+        """The first process of the session that is not ours, as the host sees it."""
+        (first,) = children(self.init().pid)
+        return first
+
+    def send(self, line: str) -> None:
+        """Have the session's shell run ``line``."""
+        assert self.process.stdin
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def ask(self, command: str) -> str:
+        """Run ``command`` in the session and return what it printed."""
+        self.send(f"{command}\nprintf '%s\\n' --end--")
+        assert self.process.stdout
+        answer = b""
+        while (line := self.process.stdout.readline()) != b"--end--\n":
+            assert line, f"the session ended: {self.process.wait()} {self.errors()}"
+            answer += line
+        return answer.decode()
+
+    def errors(self) -> str:
+        """What came on stderr, after the session's end."""
+        assert self.process.stderr
+        return self.process.stderr.read().decode(errors="backslashreplace")
+
+    def ended(self) -> int:
+        """The status of the session, which ends without being told to."""
+        until(lambda: self.process.poll() is not None, "the session ends")
+        return self.process.returncode
+
+
+@contextmanager
+def live(user: User, **options: object) -> Iterator[Live]:
+    """A session that stays open for the length of a ``with`` block."""
+    process = start(user, "-c", "exec bash -s", **options)  # type: ignore[arg-type]
+    session = Live(process)
+    try:
+        session.ask("true")
+        yield session
+    finally:
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                stream.close()
+        until(lambda: process.poll() is not None, "the session ends")

@@ -7,8 +7,9 @@ import os
 import pwd
 import secrets
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from support.host import run
 from support.ledger import Ledger, end_processes, remove_path, remove_user
@@ -18,6 +19,10 @@ POLICIES = "/etc/ssh2container/users"
 RUNTIME = "/run/ssh2container"
 PLAIN = "image: host\n"
 """The smallest policy: the host's /usr, everything else as the product has it by default."""
+
+
+MakeUser: TypeAlias = "Callable[..., User]"
+"""The ``make_user`` fixture: (policy, shell, groups), each optional."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+"""What `explain` prints is what runs: every call of the set-up belongs to one printed operation."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+
+import pytest
+from support.host import run
+from support.users import SHELL, MakeUser, User
+
+TRACED = (
+    "mount",
+    "move_mount",
+    "open_tree",
+    "mount_setattr",
+    "pivot_root",
+    "umount2",
+    "prctl",
+    "seccomp",
+    "capset",
+    "sethostname",
+)
+
+
+def explained(user: User) -> list[tuple[str, list[str]]]:
+    """Each operation's description and the traced system calls it says it makes, in order."""
+    done = run(["ssh2containerctl", "explain", user.name, "--json", "--", "true"]).ok()
+    plan = json.loads(done.text)
+    return [
+        (operation["describe"], [call for call in operation["system_calls"] if call in TRACED])
+        for operation in plan["operations"]
+    ]
+
+
+def straced(user: User) -> list[str]:
+    """The traced calls of a real session up to the payload's exec: the monitor's, pid 1's, the payload's."""
+    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
+        run(
+            [
+                "strace",
+                "-f",
+                "-qq",
+                "-o",
+                log.name,
+                "-e",
+                "trace=execve," + ",".join(TRACED),
+                "-u",
+                user.name,
+                SHELL,
+                "-c",
+                "true",
+            ],
+            env=user.environment(),
+            cwd=user.home,
+        ).ok()
+        lines = log.read().splitlines()
+    by_process: dict[str, list[str]] = {}
+    ended: set[str] = set()
+    for line in lines:
+        match = re.match(r"(\d+) +(\w+)\(", line)
+        if not match:
+            continue
+        pid, name = match.groups()
+        calls = by_process.setdefault(pid, [])
+        if name == "execve":
+            # The monitor's own exec is its first call; any later exec starts the payload's program.
+            if len(by_process) > 1:
+                ended.add(pid)
+        elif pid not in ended:
+            calls.append(name)
+    return [name for calls in by_process.values() for name in calls]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "image: host\n",
+        "image: host\nnetwork_mode: host\n",
+        "image: host\nhome: {source: /srv/s2c-%u}\nvolumes: ['/etc/terminfo:/t']\nulimits: {nofile: 100}\n",
+    ],
+)
+def test_each_call_is_one_printed_operations(
+    make_user: MakeUser, host_directory: object, policy: str
+) -> None:
+    guest = make_user(policy)
+    host_directory(guest)  # type: ignore[operator]
+    operations = explained(guest)
+    assert all(description for description, _ in operations)
+    planned = [call for _, calls in operations for call in calls]
+    assert planned
+    assert straced(guest) == planned
+
+
+def test_explain_names_the_policys_lines(make_user: MakeUser) -> None:
+    guest = make_user("image: host\nhostname: box-%u\n")
+    done = run(["ssh2containerctl", "explain", guest.name, "--", "true"]).ok()
+    assert f"box-{guest.name}" in done.text
+    assert f"{guest.name}.yaml:2" in done.text
