@@ -54,7 +54,7 @@ class Part:
         self.layers = layers
 
 
-class Unusable(Exception):  # noqa: N818 - says what the file is, as NotFound does
+class Unusable(Exception):
     """A compiled file cannot be used; the text says why."""
 
 
@@ -116,5 +116,5 @@ def decode(data: bytes) -> Part:
     body = data[start:]
     if blake2b(body, digest_size=DIGEST_BYTES).digest() != data[len(FORMAT) : start]:
         raise Unusable("it is damaged")
-    fields: tuple[Any, Any, Any] = marshal.loads(body)  # noqa: S302
+    fields: tuple[Any, Any, Any] = marshal.loads(body)
     return Part(*fields)

@@ -148,7 +148,7 @@ def _required(name: str, places: Places, log: Log) -> Part:
     except layers.Unusable as reason:
         log(f"not using {path}: {reason}")
     # YAML costs a login some 30 ms, so it is imported only here.
-    from ssh2container.admin.language import compiler  # noqa: PLC0415
+    from ssh2container.admin.language import compiler
 
     return compiler.part(name, places)
 
@@ -219,7 +219,7 @@ def _untrusted(directory: str) -> Refusal:
 
 
 def _syslog(text: str) -> None:
-    import syslog  # noqa: PLC0415 - builtin, and needed only when something is odd
+    import syslog
 
     syslog.openlog("ssh2container", syslog.LOG_PID, syslog.LOG_AUTH)
     syslog.syslog(syslog.LOG_WARNING, text)

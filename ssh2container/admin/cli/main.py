@@ -44,11 +44,11 @@ VERBS = {
 class Verbs(click.Group):
     """Finds the verb ``foo-bar`` as ``command`` in ``admin/cli/foo_bar.py``."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs that this version has, in the order of the table."""
         return [verb for verb in VERBS if _module(verb)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
         name = _module(cmd_name) if cmd_name in VERBS else ""
         if not name:
@@ -63,7 +63,7 @@ class Verbs(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib  # noqa: PLC0415 - only after a mistake
+            import difflib
 
             close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             if close:

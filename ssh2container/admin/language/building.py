@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from ssh2container.admin.language import compiler, provenance
 from ssh2container.admin.language.problems import PolicyError, Problem
@@ -15,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ssh2container.policy.layers import Part
     from ssh2container.policy.store import Places
 
     Advance = Callable[[str], None]
@@ -47,7 +49,7 @@ def build(places: Places, advance: Advance = lambda _: None) -> Built:
     for name in compiler.part_names(places):
         advance(name)
         try:
-            part = compiler.part(name, places)
+            part = _settled(name, places)
         except PolicyError as error:
             known = {problem.key() for problem in built.problems}
             built.problems += [problem for problem in error.problems if problem.key() not in known]
@@ -65,10 +67,31 @@ def build(places: Places, advance: Advance = lambda _: None) -> Built:
     return built
 
 
+def _settled(name: str, places: Places) -> Part:
+    """Make a part from files whose next change will show in their times.
+
+    The kernel stamps files with the time of its last tick (at most 10 ms ago): a file that was written
+    twice in one tick, once before and once after we read it, looks unchanged.
+    """
+    part = compiler.part(name, places)
+    for _ in range(_ATTEMPTS):
+        now = time.time_ns()
+        newest = max((seen[4] for _, seen in part.sources if seen), default=0)
+        if not now - _TICK_NANOSECONDS < newest <= now:
+            break
+        time.sleep(_TICK_NANOSECONDS / 1e9)
+        part = compiler.part(name, places)
+    return part
+
+
+_TICK_NANOSECONDS = 20_000_000
+_ATTEMPTS = 50
+
+
 def build_filters(built: Built, places: Places) -> None:
     """Build the system-call filters of all policies that can be made without asking who logs in."""
     # pyseccomp runs ldconfig at import; only this step needs it.
-    from ssh2container.admin.seccomp import build as filters  # noqa: PLC0415
+    from ssh2container.admin.seccomp import build as filters
 
     wanted = {policy.seccomp: None for policy in policies(places)}
     try:

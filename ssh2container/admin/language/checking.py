@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ssh2container.admin.language import compiler, lints, loader, provenance, reading
+from ssh2container.admin.language import comparing, compiler, lints, loader, provenance, reading
 from ssh2container.admin.language.problems import ERROR, WARNING, PolicyError, Problem, did_you_mean
 from ssh2container.admin.language.settings import POLICY, SITE
 from ssh2container.errors import Refusal
@@ -77,9 +77,7 @@ def file(path: str, places: Places) -> Findings:
 
 def tree(directory: str, advance: Advance = lambda _: None) -> Findings:
     """Check a configuration directory anywhere, e.g. a work tree of git, as if it were installed."""
-    standard = store.STANDARD
-    directory = os.path.abspath(directory)
-    places = store.Places(directory, standard.shipped, standard.compiled, anchor="")
+    places = comparing.elsewhere(directory)
     return _Installation(places, advance, accounts=False).check()
 
 

@@ -1,6 +1,6 @@
 """The base of all kinds of values: one object reads, describes, writes and schematises a kind."""
 
-# ruff: noqa: ANN401, ARG002, D102 - values of any type; what each method does stands in kinds.Kind  # noqa: RUF100
+# ruff: noqa: ANN401 - values of any type; what each method does stands in kinds.Kind  # noqa: RUF100
 
 from __future__ import annotations
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from ssh2container.admin.language import nodes
 from ssh2container.admin.language.foreign import ACCEPTED, elsewhere
 from ssh2container.admin.language.kinds import INVALID, Entries, Report
+from ssh2container.admin.language.names import PROFILE_NAME
 from ssh2container.admin.language.nodes import Mapping, Node, Scalar, Sequence
 from ssh2container.admin.language.problems import ERROR, PolicyError, did_you_mean, quoted
 from ssh2container.admin.language.scalars import Text
-from ssh2container.admin.language.settings import NAME, POLICY
+from ssh2container.admin.language.settings import POLICY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class _Reader:
         return bool(hint)
 
     def _extends(self, value: Node) -> None:
-        name = Text("the name of a profile", NAME)
+        name = Text("the name of a profile", PROFILE_NAME)
         items = value.items if isinstance(value, Sequence) else [value]
         for item in items:
             profile = name.read(item, self.report)

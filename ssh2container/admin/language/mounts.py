@@ -1,6 +1,6 @@
 """Kinds of mounts: volumes and memory file systems."""
 
-# ruff: noqa: ANN401, ARG002, D102 - values of any type; what each method does stands in kinds.Kind
+# ruff: noqa: ANN401, D102 - values of any type; what each method does stands in kinds.Kind
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Kinds of single values: texts, choices, numbers, sizes, times, paths."""
 
-# ruff: noqa: ANN401, ARG002, D102 - values of any type; what each method does stands in kinds.Kind  # noqa: RUF100
+# ruff: noqa: ANN401, D102 - values of any type; what each method does stands in kinds.Kind  # noqa: RUF100
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ own resolution, so the schema is a little more generous than the loader; ``check
 from __future__ import annotations
 
 from ssh2container.admin.language.foreign import ACCEPTED
-from ssh2container.admin.language.settings import NAME, POLICY, SITE
+from ssh2container.admin.language.names import PROFILE_NAME
+from ssh2container.admin.language.settings import POLICY, SITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def schema(language: Language) -> dict[str, Any]:
         **_map(language, ""),
     }
     if language is POLICY:
-        profile = {"type": "string", "pattern": f"^{NAME}$"}
+        profile = {"type": "string", "pattern": f"^{PROFILE_NAME}$"}
         result["properties"]["extends"] = {
             "description": "The profiles to start from, left to right.",
             "anyOf": [profile, {"type": "array", "items": profile, "uniqueItems": True}],

@@ -1,0 +1,60 @@
+"""``ssh2containerctl diff``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.markup import escape
+
+from ssh2container.admin.cli import output
+from ssh2container.admin.language import comparing, provenance
+from ssh2container.errors import Refusal, printable
+
+
+@click.command("diff", short_help="Compare a user's effective policy under two versions.")
+@click.argument("user")
+@click.argument("old", type=click.Path(exists=True))
+@click.argument("new", type=click.Path(exists=True), default="/etc/ssh2container")
+@click.option("--group", "groups", multiple=True, metavar="GROUP",
+              help="As for a member of GROUP (repeatable), in place of the user's own groups.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(user: str, old: str, new: str, groups: tuple[str, ...], *, as_json: bool) -> None:
+    """Compare the effective policy of USER in OLD and NEW.
+
+    OLD and NEW are configuration directories, e.g. two work trees of git, or files that stand in
+    the place of the user's own. NEW is /etc/ssh2container when it is left out.
+
+    Exit status: 0 the same, 1 different, 126 one of them has no valid policy for the user.
+    """
+    names = groups or _groups(user)
+    found = provenance.differences(*(comparing.policy_under(user, names, path) for path in (old, new)))
+    if as_json:
+        output.print_json({"user": user, "differences": [_as_dict(*entry) for entry in found]})
+        sys.exit(1 if found else 0)
+    out = output.console()
+    for key, before, after in found:
+        out.print(f"[bold]{escape(printable(key))}[/]")
+        for sign, colour, row in (("-", "red", before), ("+", "green", after)):
+            if row is not None:
+                line = f"{sign} {printable(row.value())}  "
+                out.print(f"[{colour}]{escape(line)}[/][dim]# {escape(printable(row.origin))}[/]")
+    sys.exit(1 if found else 0)
+
+
+def _groups(user: str) -> tuple[str, ...]:
+    try:
+        return provenance.groups_of(user)
+    except Refusal:
+        # A work tree may hold policies of users that this machine does not have.
+        click.echo(f"{user} is not a user of this host; name groups with --group", err=True)
+        return ()
+
+
+def _as_dict(
+    key: str, before: provenance.Row | None, after: provenance.Row | None
+) -> dict[str, str | dict[str, str] | None]:
+    def side(row: provenance.Row | None) -> dict[str, str] | None:
+        return {"yaml": row.value(), "origin": row.origin} if row else None
+
+    return {"key": key, "old": side(before), "new": side(after)}

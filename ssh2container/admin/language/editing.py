@@ -1,0 +1,126 @@
+"""Changing a policy file so that no broken version is ever in force, in the way of visudo."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+
+from ssh2container.admin.language import checking, reading
+from ssh2container.errors import SessionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssh2container.admin.language.checking import Findings
+    from ssh2container.policy.store import Places
+
+TEMPLATE = """\
+# yaml-language-server: $schema=/usr/share/ssh2container/policy.schema.json
+# The policy of {what}. All keys: man ssh2container.yaml; a start: extends: [shell]
+
+"""
+
+
+class Draft:
+    """A copy of one file of the chain, to be edited, checked, and put in its place.
+
+    part: "users/NAME", "groups/NAME", "defaults", "enforced", "config" or "profiles/NAME".
+
+    Raises SessionError when somebody else edits it, or it cannot be read.
+    """
+
+    def __init__(self, part: str, places: Places) -> None:
+        self.part = part
+        self.places = places
+        self.target = places.source(part)
+        self._lock = self._take_lock()
+        self._directory = tempfile.mkdtemp(prefix="ssh2containerctl-edit-")
+        # The same last two names as in its place: that is how `check` knows what it is.
+        self.path = os.path.join(self._directory, part + ".yaml")
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        self.before = self._read_target()
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.write(self.before if self.before is not None else self._template())
+
+    def edit(self) -> None:
+        """Run the administrator's editor on the draft.
+
+        Raises SessionError when there is none or it fails.
+        """
+        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or _default_editor())
+        try:
+            status = subprocess.run([*command, self.path], check=False).returncode
+        except OSError as error:
+            raise SessionError(f"cannot run the editor {command[0]}", error.strerror or "") from None
+        if status:
+            raise SessionError(
+                f"the editor {command[0]} ended with status {status}", remedy="nothing was changed"
+            )
+
+    def changed(self) -> bool:
+        """Tell whether the draft differs from what is in force."""
+        with open(self.path, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read()
+        return text != (self.before if self.before is not None else self._template())
+
+    def check(self) -> Findings:
+        """Check the draft, with the profiles that are installed."""
+        return checking.file(self.path, self.places)
+
+    def install(self) -> None:
+        """Put the draft in its place, atomically.
+
+        Raises SessionError when that cannot be done.
+        """
+        temporary = f"{self.target}.{os.getpid()}.new"
+        try:
+            os.makedirs(os.path.dirname(self.target), mode=0o755, exist_ok=True)
+            with open(self.path, "rb") as draft, open(temporary, "xb") as file:
+                shutil.copyfileobj(draft, file)
+                os.fchmod(file.fileno(), 0o644)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(temporary, self.target)
+        except OSError as error:
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+            raise SessionError(
+                f"cannot write {self.target}", error.strerror or "", number=error.errno or 0
+            ) from None
+
+    def close(self) -> None:
+        """Remove the draft and let others edit."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        os.close(self._lock)
+
+    def _take_lock(self) -> int:
+        """Lock the configuration directory itself: a lock file would need a place and a cleaner."""
+        try:
+            descriptor = os.open(self.places.configuration, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SessionError(f"cannot open {self.places.configuration}", error.strerror or "") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise SessionError("somebody else is editing the policies", remedy="try again later") from None
+        return descriptor
+
+    def _read_target(self) -> str | None:
+        try:
+            with open(self.target, encoding="utf-8", errors="surrogateescape") as file:
+                return file.read(reading.SIZE_LIMIT_BYTES + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SessionError(f"cannot read {self.target}", error.strerror or "") from None
+
+    def _template(self) -> str:
+        return TEMPLATE.format(what=self.part.replace("/", " "))
+
+
+def _default_editor() -> str:
+    return next((name for name in ("sensible-editor", "editor", "vi", "nano") if shutil.which(name)), "vi")

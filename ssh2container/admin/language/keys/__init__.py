@@ -1,0 +1,1 @@
+"""The declarations, a module for each section of the reference."""
