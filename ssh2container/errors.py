@@ -26,9 +26,7 @@ class SessionError(Exception):
 
     status = EXIT_OURS
 
-    def __init__(
-        self, what: str, why: str = "", remedy: str = "", step: str = "", number: int = 0
-    ) -> None:
+    def __init__(self, what: str, why: str = "", remedy: str = "", step: str = "", number: int = 0) -> None:
         super().__init__(what, why, remedy, step, number)
         self.what = what
         self.why = why
@@ -66,6 +64,5 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for c in text
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text
     )

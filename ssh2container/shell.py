@@ -55,7 +55,9 @@ def main() -> NoReturn:
     process.open_missing_standard_descriptors()
     arguments = [os.fsencode(argument) for argument in sys.argv[1:]]
     if arguments in ([b"--version"], [b"--help"]):
-        os.write(1, (f"ssh2container {__version__}\n" if arguments == [b"--version"] else USAGE + "\n").encode())
+        os.write(
+            1, (f"ssh2container {__version__}\n" if arguments == [b"--version"] else USAGE + "\n").encode()
+        )
         os._exit(0)
     try:
         process.close_from(3)

@@ -10,7 +10,19 @@ from __future__ import annotations
 import os
 
 _COMMON = ("dev", "etc", "home", "proc", "run", "sys", "tmp", "var")
-_HOST = ("media", "mnt", "opt", "root", "srv", "usr", "var/cache", "var/lib", "var/log", "var/mail", "var/spool")
+_HOST = (
+    "media",
+    "mnt",
+    "opt",
+    "root",
+    "srv",
+    "usr",
+    "var/cache",
+    "var/lib",
+    "var/log",
+    "var/mail",
+    "var/spool",
+)
 _TOP = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
 _GENERATED = ("passwd", "group", "hosts", "hostname", "nsswitch.conf", "resolv.conf")
 

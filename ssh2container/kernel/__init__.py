@@ -1,1 +1,1 @@
-"""The only door to the kernel: system calls by meaning, with the errno turned into an error. Knows no policy."""
+"""The only door to the kernel: system calls by meaning, an errno turned into an error. Knows no policy."""

@@ -18,7 +18,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
 _BY_MACHINE = {
-    # machine: (clone, pivot_root, capset, keyctl, seccomp, sethostname)
+    # in this order: (clone, pivot_root, capset, keyctl, seccomp, sethostname)
     "x86_64": (56, 155, 126, 250, 317, 170),
     "aarch64": (220, 41, 91, 219, 277, 161),
 }
@@ -59,9 +59,7 @@ def _bind(name: str, *types: Any) -> Any:
     return function
 
 
-mount = _bind(
-    "mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p
-)
+mount = _bind("mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 """mount(2): source, target, type, flags, data; bytes or None."""
 umount2 = _bind("umount2", ctypes.c_char_p, ctypes.c_int)
 """umount2(2): target, flags."""

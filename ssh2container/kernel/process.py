@@ -5,13 +5,18 @@ Sources: signal(7), prctl(2), close_range(2), signalfd(2), getrlimit(2), epoll(7
 
 from __future__ import annotations
 
-import _signal as signal
 import os
 import stat
 
 import prctl
 
 from . import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # what signal wraps; that one imports enum (12 ms)
 
 ALL_SIGNALS = signal.valid_signals()
 _NEVER_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
@@ -51,9 +56,7 @@ def read_signals(descriptor: int) -> list[int]:
         data = os.read(descriptor, size_of_siginfo * 16)
     except BlockingIOError:
         return []
-    return [
-        int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), size_of_siginfo)
-    ]
+    return [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), size_of_siginfo)]
 
 
 def die_with_parent(number: int) -> None:
@@ -122,8 +125,7 @@ def replace_standard_descriptors(kept: tuple[int, ...] = ()) -> None:
 def set_limit(resource: int, soft: int, hard: int) -> None:
     """Set rlimit ``resource`` (number of <sys/resource.h>); -1 means no limit."""
     pair = libc.buffer(
-        (soft & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little")
-        + (hard & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little")
+        (soft & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") + (hard & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little")
     )
     libc.setrlimit(resource, libc.address(pair))
 

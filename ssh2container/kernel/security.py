@@ -73,4 +73,3 @@ def load_filter(bpf: bytes) -> None:
     code = libc.buffer(bpf)
     program = _SockFprog(len(bpf) // size_of_instruction, ctypes.addressof(code))
     libc.syscall("seccomp", libc.SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, 0, libc.address(program))
-

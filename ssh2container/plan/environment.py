@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from ssh2container.policy.policy import Policy
 
-    from .account import Account
     from .image import Image
     from .request import Request
 
@@ -23,7 +22,6 @@ _LONGEST_VALUE = 4096
 
 def make(
     request: Request,
-    account: Account,
     policy: Policy,
     image: Image,
     given: Mapping[bytes, bytes],
@@ -41,19 +39,17 @@ def make(
     result = {
         b"PATH": (ROOT_PATH if name == "root" else PATH).encode(),
     }
-    for key, value in image.environment:
-        result[os.fsencode(key)] = os.fsencode(value)
+    result.update((os.fsencode(key), os.fsencode(value)) for key, value in image.environment)
     result[b"HOME"] = os.fsencode(home)
     result[b"USER"] = result[b"LOGNAME"] = os.fsencode(name)
     result[b"SHELL"] = os.fsencode(shell)
-    for key_bytes in _FROM_SSHD:
-        if key_bytes in given:
-            result[key_bytes] = given[key_bytes]
-    for key_bytes, value_bytes in given.items():
-        if len(value_bytes) <= _LONGEST_VALUE and any(
-            matches(key_bytes, os.fsencode(pattern)) for pattern in policy.accept_env
-        ):
-            result[key_bytes] = value_bytes
+    result.update((key, given[key]) for key in _FROM_SSHD if key in given)
+    accepted = [os.fsencode(pattern) for pattern in policy.accept_env]
+    result.update(
+        (key, value)
+        for key, value in given.items()
+        if len(value) <= _LONGEST_VALUE and any(matches(key, pattern) for pattern in accepted)
+    )
     if terminal:
         result[b"SSH_TTY"] = b"/dev/pts/0"
     if request.forced is not None:

@@ -133,7 +133,9 @@ class Host:
         self.skeleton = f"{SKELETONS}/{self.image.kind}"
         if not os.path.isdir(self.skeleton):
             raise Refusal(
-                f"cannot find the mount points {self.skeleton}", "the installation is incomplete", "run install.sh"
+                f"cannot find the mount points {self.skeleton}",
+                "the installation is incomplete",
+                "run install.sh",
             )
         self.last_capability = int(_read("/proc/sys/kernel/cap_last_cap"))
         self.masked_files = _existing("/proc", MASKED_FILES)
@@ -147,7 +149,7 @@ class Host:
         values = specifier_values(account, session)
         self.home = None
         if policy.home is not None:
-            self.home = _source("home", specifiers.expand(policy.home.source, values), account)
+            self.home = _source("home", specifiers.expand(policy.home.source or "", values), account)
         elif self.image.kind == "host":
             self.skel = tuple(_skel("/etc/skel"))
         self.sources = {

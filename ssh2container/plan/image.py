@@ -208,7 +208,7 @@ def _read(path: str, reference: str) -> dict[str, Any]:
             f"cannot read the image {reference}", error.strerror or "", step="image", number=error.errno or 0
         ) from None
     try:
-        record = marshal.loads(os.read(descriptor, _RECORD_LIMIT))  # noqa: S302 - root wrote it
+        record = marshal.loads(os.read(descriptor, _RECORD_LIMIT))
         if record["format"] == FORMAT:
             return dict(record)
     except (ValueError, EOFError, TypeError, KeyError):
@@ -229,7 +229,7 @@ def _hold(tree: str) -> int:
         descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return -1
-    try:  # noqa: SIM105 - contextlib is no module of the hot path
+    try:
         # Shared, and never waited for: another local user who holds it exclusively must not be
         # able to stop logins. All that he gains is that nothing is collected meanwhile.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from .account import Account
     from .host import Host
+    from .image import Image
     from .operations import Operation
     from .program import Program
     from .request import Request
 
-UNSAFE_GROUPS = frozenset(("adm", "disk", "docker", "libvirt", "lxd", "incus-admin", "shadow", "sudo", "wheel"))
+UNSAFE_GROUPS = frozenset(
+    ("adm", "disk", "docker", "incus-admin", "libvirt", "lxd", "shadow", "sudo", "wheel")
+)
 """Groups that are as good as root. A group that is not mapped shows as nogroup inside and still
 grants access to whatever the policy binds."""
 _PARENT_DIED, _SIGKILL = 64, 9
@@ -53,6 +56,7 @@ class Plan:
     )
 
     session: str
+    image: Image
     namespaces: int
     monitor: tuple[Operation, ...]
     init: tuple[Operation, ...]
@@ -101,7 +105,6 @@ def make(
     plan.directory = home
     plan.environment = environment.make(
         request,
-        account,
         policy,
         host.image,
         given,
@@ -145,9 +148,7 @@ def make(
 
 def _admit(account: Account, policy: Policy) -> None:
     if not policy.access.login:
-        raise Refusal(
-            "this account is suspended", "access.login is false", policy.access.message, "access"
-        )
+        raise Refusal("this account is suspended", "access.login is false", policy.access.message, "access")
     unsafe = UNSAFE_GROUPS.intersection(account.groups)
     if unsafe:
         raise Refusal(
@@ -185,4 +186,3 @@ def _limits(policy: Policy) -> list[Operation]:
         limits.SetLimit(name, soft, hard, "ulimits." + name if name in policy.ulimits else "")
         for name, (soft, hard) in sorted(chosen.items())
     ]
-

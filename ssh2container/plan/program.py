@@ -70,7 +70,8 @@ def choose(request: Request, policy: Policy, path: str, values: Mapping[str, str
     if decided is None:
         return Program(
             tuple(
-                (shell, (os.fsencode(os.path.basename(shell)), b"-c", request.command)) for shell in policy.shell
+                (shell, (os.fsencode(os.path.basename(shell)), b"-c", request.command))
+                for shell in policy.shell
             )
         )
     return _on_path(decided, path)

@@ -61,7 +61,5 @@ def _kind(command: bytes) -> str:
     characters that a shell would act on is never taken for it.
     """
     words = command.split()
-    if words and not _SHELL_CHARACTERS.intersection(command):
-        if words[0].rpartition(b"/")[2] in _SFTP_PROGRAMS:
-            return "sftp"
-    return "command"
+    plain = not _SHELL_CHARACTERS.intersection(command)
+    return "sftp" if plain and words and words[0].rpartition(b"/")[2] in _SFTP_PROGRAMS else "command"

@@ -63,7 +63,10 @@ def build(
         attributes = _ATTR_FIXED if volume.read_only else _ATTR_VOLUME
         opened.append(volumes.OpenVolume(target, source.path, attributes, source.identity, key))
         attached.append(
-            (target, volumes.AttachVolume(target, target, source.identity, directory=source.directory, key=key))
+            (
+                target,
+                volumes.AttachVolume(target, target, source.identity, directory=source.directory, key=key),
+            )
         )
     if policy.home is not None and host.home is not None:
         attributes = _ATTR_FIXED if policy.home.read_only else _ATTR_VOLUME
@@ -117,7 +120,7 @@ def _refuse_system_target(target: str, host: Host) -> None:
     for place in _SYSTEM_TARGETS:
         if place == "/usr" and host.image.kind != "host":
             continue
-        if target == "/" or target == place or target.startswith(place + "/"):
+        if target in ("/", place) or target.startswith(place + "/"):
             raise Refusal(
                 f"cannot attach a volume at {target}",
                 f"{place} is the container's own",
@@ -153,15 +156,15 @@ def _prepare(host: Host, generated: Mapping[str, bytes], places: list[tuple[str,
             (UPPER + "/run", 0o755),
             (UPPER + "/run/lock", 0o1777),
             (UPPER + "/var", 0o555),
-            (UPPER + "/var/tmp", 0o1777),  # noqa: S108
+            (UPPER + "/var/tmp", 0o1777),
         )
     ]
-    made = {"", "/run", "/var", "/var/tmp", "/tmp"}  # noqa: S108
+    made = {"", "/run", "/var", "/var/tmp", "/tmp"}
     sealed = []
     if host.image.kind != "host":
         entries += [(UPPER + "/run/ssh2container", 0o755, None), (UPPER + GENERATED, 0o755, None)]
     for target, directory in sorted(places):
-        if target.startswith(("/tmp/", "/dev/shm/")) or _below_another(target, places):  # noqa: S108
+        if target.startswith(("/tmp/", "/dev/shm/")) or _below_another(target, places):
             continue  # made when it is attached: its parent is a mount of its own
         parents = target.split("/")[1:-1]
         for depth in range(1, len(parents) + 1):

@@ -6,7 +6,6 @@ the image's files.
 
 from __future__ import annotations
 
-import _signal as signal
 import os
 import select
 
@@ -19,9 +18,12 @@ from . import channel, payload, terminal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    import signal
     from typing import NoReturn
 
     from ssh2container.plan.make import Plan
+else:
+    import _signal as signal  # what signal wraps; that one imports enum (12 ms)
 
 
 def run(plan: Plan, monitor: _socket.socket) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal as signal
 import os
 import select
 import time
@@ -16,9 +15,12 @@ from .terminal import Relay
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    import signal
     from typing import NoReturn
 
     from ssh2container.plan.make import Plan
+else:
+    import _signal as signal  # what signal wraps; that one imports enum (12 ms)
 
 PARENT_DIED = 64
 """The signal by which the kernel tells that sshd's process is gone: no client can send it."""
@@ -165,7 +167,7 @@ class Monitor:
             self._send_signal(number)
 
     def _hang_up(self) -> None:
-        """The client is gone: tell the payload, and end it soon whatever it makes of that."""
+        """Tell the payload that its client is gone, and end it soon whatever it makes of that."""
         if not self._deadline:
             self._reason = "hangup"
             self._send_signal(signal.SIGHUP)

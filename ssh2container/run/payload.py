@@ -66,6 +66,6 @@ def _execute(plan: Plan) -> NoReturn:
         raise NotFound(
             f"cannot run {name}", f"it is not in the image {plan.image.name}", "", "execute", errno.ENOENT
         )
-    if refused.errno == errno.EACCES or refused.errno == errno.ENOEXEC:
+    if refused.errno in (errno.EACCES, errno.ENOEXEC):
         raise Refusal(f"cannot run {name}", refused.strerror or "", "", "execute", refused.errno)
     raise SessionError(f"cannot run {name}", refused.strerror or "", "", "execute", refused.errno or 0)

@@ -84,9 +84,7 @@ class Relay:
 
     def resize(self) -> None:
         """Give the payload's terminal the client's window size; the kernel tells the programs."""
-        fcntl.ioctl(
-            self.master, _TIOCSWINSZ, fcntl.ioctl(self.outer, _TIOCGWINSZ, bytes(_SIZE_OF_WINSIZE))
-        )
+        fcntl.ioctl(self.master, _TIOCSWINSZ, fcntl.ioctl(self.outer, _TIOCGWINSZ, bytes(_SIZE_OF_WINSIZE)))
 
     def handle(self, descriptor: int, events: int) -> None:
         """Act on what the poll told about one of the two sides."""

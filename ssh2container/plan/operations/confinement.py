@@ -25,7 +25,7 @@ class DropBoundingSet(Operation):
     def describe(self) -> str:
         return f"drop capabilities 0-{self.last} from the bounding set" + _but(self.keep)
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         security.drop_bounding_set(self.last, self.keep)
 
 
@@ -42,7 +42,7 @@ class LockSecurebits(Operation):
     def describe(self) -> str:
         return "lock the securebits: neither uid 0 nor an executed file gives a capability"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         security.set_securebits(security.SECUREBITS_LOCKED)
 
 
@@ -63,7 +63,7 @@ class SetCapabilities(Operation):
     def describe(self) -> str:
         return "give up all capabilities" + _but(self.keep)
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         security.set_capabilities(self.keep)
 
 
@@ -80,7 +80,7 @@ class NoNewPrivileges(Operation):
     def describe(self) -> str:
         return "set no_new_privs: setuid files and file capabilities have no effect"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         security.forbid_new_privileges()
 
 
@@ -102,7 +102,7 @@ class LoadFilter(Operation):
     def describe(self) -> str:
         return f"load the seccomp filter {self.name} ({len(self.bpf) // 8} instructions)"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         security.load_filter(self.bpf)
 
 

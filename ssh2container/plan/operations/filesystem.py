@@ -13,7 +13,7 @@ from ssh2container.kernel import mounts
 
 from . import Operation, State
 
-BASE = "/tmp"  # noqa: S108 - a directory that every system has; covered in our own mount namespace
+BASE = "/tmp"
 """Where the one writable memory file system is mounted while the tree is built."""
 ROOT = BASE + "/root"
 UPPER = BASE + "/upper"
@@ -35,7 +35,7 @@ class MakeMountsPrivate(Operation):
     def describe(self) -> str:
         return "cut mount propagation between host and session"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         mounts.make_private()
 
 
@@ -44,14 +44,12 @@ class Mount(Operation):
 
     __slots__ = ("flags", "kind", "options", "target", "what")
     step = "mount"
-    remedies = {  # noqa: RUF012
+    remedies = {
         1: "the kernel forbids it in a user namespace; ssh2containerctl doctor names the setting",
         **_NO_SPACE,
     }
 
-    def __init__(
-        self, kind: str, target: str, flags: int, options: str, what: str, key: str = ""
-    ) -> None:
+    def __init__(self, kind: str, target: str, flags: int, options: str, what: str, key: str = "") -> None:
         super().__init__(key)
         self.kind = kind
         self.target = target
@@ -66,7 +64,7 @@ class Mount(Operation):
     def describe(self) -> str:
         return f"mount {self.what}: {self.kind} on {_inside(self.target)} ({self.options or 'no options'})"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         mounts.mount(self.kind, self.target, self.flags, self.options)
 
 
@@ -88,7 +86,7 @@ class Bind(Operation):
     def describe(self) -> str:
         return f"bind {self.source} on {_inside(self.target)}"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         mounts.bind(self.source, self.target)
 
 
@@ -112,7 +110,7 @@ class BindTree(Operation):
         how = "read-only" if self.attributes & mounts.ATTR_RDONLY else "writable"
         return f"bind {_inside(self.source)} with its submounts on {_inside(self.target)}, {how}"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         tree = mounts.clone_tree(self.source, recursive=True)
         try:
             mounts.set_attributes(tree, self.attributes, recursive=True)
@@ -137,7 +135,7 @@ class MakeTree(Operation):
     def describe(self) -> str:
         return f"make {self.what}: " + ", ".join(_inside(path) for path, _, _ in self.entries)
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         for path, mode, content in self.entries:
             if content is None:
                 if not os.path.isdir(path):
@@ -163,7 +161,7 @@ class PivotRoot(Operation):
     def describe(self) -> str:
         return "make the new tree the root and detach the host's"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         mounts.pivot_root(ROOT)
         mounts.detach_old_root()
 

@@ -26,7 +26,7 @@ class MapOwnIds(Operation):
             " in the user namespace, with setgroups denied"
         )
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         namespaces.map_self(self.uid_inside, self.uid, self.gid_inside, self.gid)
 
 
@@ -39,7 +39,7 @@ class ForbidNestedNamespaces(Operation):
     def describe(self) -> str:
         return "forbid nested user namespaces (user.max_user_namespaces = 0 inside)"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         namespaces.forbid_nested()
 
 
@@ -56,7 +56,7 @@ class SetHostname(Operation):
     def describe(self) -> str:
         return f"set the host name {self.name}"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         namespaces.set_hostname(self.name)
 
 
@@ -73,7 +73,7 @@ class NewSessionKeyring(Operation):
     def describe(self) -> str:
         return "join a new anonymous session keyring"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         security.new_session_keyring()
 
 
@@ -95,7 +95,7 @@ class DieWithParent(Operation):
     def describe(self) -> str:
         return f"{self.who}: have the kernel send signal {self.signal} when its parent dies"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         process.die_with_parent(self.signal)
 
 
@@ -116,5 +116,5 @@ class HideFromTracers(Operation):
     def describe(self) -> str:
         return f"{self.who}: make it not dumpable, so that nobody can trace it or open its memory"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         process.set_dumpable(dumpable=False)

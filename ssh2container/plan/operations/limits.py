@@ -43,5 +43,5 @@ class SetLimit(Operation):
         values = ["unlimited" if value == -1 else str(value) for value in (self.soft, self.hard)]
         return f"limit {self.name} to {values[0]} (at most {values[1]})"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         process.set_limit(RESOURCES[self.name], self.soft, self.hard)

@@ -16,5 +16,5 @@ class LoopbackUp(Operation):
     def describe(self) -> str:
         return "bring up the loopback interface of the session's own network"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         namespaces.loopback_up()

@@ -29,7 +29,7 @@ class MaskFile(Operation):
     def describe(self) -> str:
         return f"mask {self.path} with /dev/null"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         mounts.bind("/dev/null", self.path)
         if os.stat(self.path, follow_symlinks=False).st_rdev != os.makedev(1, 3):
             raise OSError(116, "the mask is not /dev/null", self.path)
@@ -52,7 +52,7 @@ class MaskDirectory(Operation):
     def describe(self) -> str:
         return f"mask {self.path} with an empty directory"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         before = os.stat(self.path, follow_symlinks=False).st_dev
         flags = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
         mounts.mount("tmpfs", self.path, flags, "size=4k,nr_inodes=1,mode=555")
@@ -77,7 +77,7 @@ class ProtectProc(Operation):
     def describe(self) -> str:
         return f"make {self.path} read-only"
 
-    def apply(self, state: State) -> None:  # noqa: ARG002
+    def apply(self, state: State) -> None:
         tree = mounts.clone_tree(self.path, recursive=False)
         try:
             mounts.set_attributes(tree, mounts.ATTR_RDONLY, recursive=False)

@@ -18,11 +18,9 @@ class OpenVolume(Operation):
 
     __slots__ = ("attributes", "identity", "name", "source")
     step = "open-volume"
-    remedies = {2: "create it, or correct the policy", 13: "the user cannot reach it"}  # noqa: RUF012
+    remedies = {2: "create it, or correct the policy", 13: "the user cannot reach it"}
 
-    def __init__(
-        self, name: str, source: str, attributes: int, identity: tuple[int, int], key: str
-    ) -> None:
+    def __init__(self, name: str, source: str, attributes: int, identity: tuple[int, int], key: str) -> None:
         super().__init__(key)
         self.name = name
         self.source = source
@@ -60,7 +58,7 @@ class AttachVolume(Operation):
 
     __slots__ = ("directory", "identity", "name", "target")
     step = "attach-volume"
-    remedies = {40: "a symbolic link stands in the way of the target"}  # noqa: RUF012
+    remedies = {40: "a symbolic link stands in the way of the target"}
 
     def __init__(
         self, name: str, target: str, identity: tuple[int, int], *, directory: bool, key: str
