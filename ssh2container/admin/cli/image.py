@@ -61,6 +61,9 @@ def command() -> None:
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """Give a progress callback; a bar on a terminal, nothing elsewhere."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _what, _done, _total: None
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -68,7 +71,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         DownloadColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("starting", total=None)
 
         def tell(what: str, done: int, total: int) -> None:
@@ -108,26 +111,31 @@ def _say(name: str, version: Version) -> None:
 @click.argument("name")
 @click.argument("source")
 @click.option("--authfile", type=click.Path(dir_okay=False), help="Credentials for the registry.")
+@click.option("--partition", type=int, default=0, help="Of a disk image, take this partition.")
+@click.option("--inside", default="", metavar="PATH", help="Of an ISO, take this squashfs.")
 @click.option("--insecure", is_flag=True, help="Accept plain http and unknown certificates.")
 @_with_limits
 def import_(
     name: str,
     source: str,
+    *,
     authfile: str | None,
+    partition: int,
+    inside: str,
     max_size: int,
     max_entries: int,
-    *,
     insecure: bool,
     range_: bool,
 ) -> None:
     """Import SOURCE as the image NAME.
 
     SOURCE is a directory, a tar or cpio archive (gzip, bzip2, xz, zstd, lz4), oci:DIR[:TAG],
-    docker-archive:FILE, docker://[HOST/]NAME[:TAG][@sha256:DIGEST], or a disk image.
+    docker-archive:FILE, docker://[HOST/]NAME[:TAG][@sha256:DIGEST], a disk image (raw, qcow2, vmdk,
+    vdi, vhdx; partitions, LVM; ext, xfs, btrfs, squashfs) or an ISO.
     """
     store = Store()
     with _progress() as tell:
-        chosen = choose(source, authfile=authfile, insecure=insecure)
+        chosen = choose(source, authfile=authfile, insecure=insecure, partition=partition, inside=inside)
         if chosen.needs:
             click.echo(chosen.needs, err=True)
         version = importing.bring(store, name, chosen, Limits(max_size, max_entries), tell)

@@ -126,7 +126,7 @@ def _open_trees(settings: dict[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def _build(trees: dict[str, tuple[int, int]], settings: dict[str, Any]) -> None:
-    root = "/tmp"  # noqa: S108 - of our own mount namespace: any directory will do
+    root = "/tmp"
     files = {target for target, (tree, _) in trees.items() if not os.path.isdir(f"/proc/self/fd/{tree}")}
     mounts.mount("tmpfs", root, mounts.MS_NOSUID | mounts.MS_NODEV, "mode=755,size=16m")
     for name in _SYSTEM:

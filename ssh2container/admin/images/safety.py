@@ -27,7 +27,7 @@ class HostileError(Exception):
         self.name = name
         self.why = why
 
-    def __str__(self) -> str:  # noqa: D105
+    def __str__(self) -> str:
         return f"{self.name}: {self.why}" if self.name else self.why
 
 

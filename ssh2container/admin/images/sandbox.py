@@ -19,7 +19,7 @@ from ssh2container.errors import SessionError
 PYTHON = "/usr/bin/python3"
 _PACKAGE = os.path.dirname(os.path.abspath(ssh2container.__file__))
 _PACKAGE_INSIDE = "/package/ssh2container"
-_START = "import sys; sys.path[:0] = {paths!r}; from ssh2container.admin.images import {module} as m; {call}"
+_START = "import sys; sys.path[:0] = {paths!r}; import ssh2container.admin.images.{module} as m; {call}"
 _CHOWN, _DAC_OVERRIDE, _FOWNER, _SYS_CHROOT = 0, 1, 3, 18
 _MEMORY_BYTES = 4 << 30
 
@@ -89,8 +89,8 @@ class Sandbox:
             "environment": {
                 "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "LANG": "C.UTF-8",
-                "HOME": "/tmp",  # noqa: S108 - the sandbox's own
-                "TMPDIR": "/tmp",  # noqa: S108
+                "HOME": "/tmp",
+                "TMPDIR": "/tmp",
                 **(environment or {}),
             },
         }
@@ -182,6 +182,7 @@ PACKAGES = {
     "lz4": "lz4",
     "mmdebstrap": "mmdebstrap",
     "patchelf": "patchelf",
+    "rdsquashfs": "squashfs-tools-ng",
     "qemu-img": "qemu-utils",
     "sfdisk": "fdisk",
     "skopeo": "skopeo",

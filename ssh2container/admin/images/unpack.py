@@ -111,6 +111,8 @@ class Unpacker:
             self._replace(base)
             os.symlink(member.linkname, base, dir_fd=self._directory)
             self._own(base, member)
+            times = (safety.seconds(member.mtime),) * 2
+            os.utime(base, times, dir_fd=self._directory, follow_symlinks=False)
         else:
             self._write(tar, base, member)
 
@@ -194,14 +196,13 @@ class Unpacker:
                 if not chunk:
                     raise DamagedError("the file is shorter than its header says")
                 left -= len(chunk)
-                if member.issparse() and chunk == _ZEROS[: len(chunk)]:
+                if chunk == _ZEROS:
                     os.lseek(descriptor, len(chunk), os.SEEK_CUR)
                     continue
                 view = memoryview(chunk)
                 while view:
                     view = view[os.write(descriptor, view) :]
-            if member.issparse():
-                os.ftruncate(descriptor, member.size)
+            os.ftruncate(descriptor, member.size)  # the last of it may be a hole
             self._own_open(descriptor, member)
             self._set_attributes(descriptor, member)
             os.fchmod(descriptor, self._mode(member))

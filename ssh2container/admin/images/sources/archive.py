@@ -29,7 +29,7 @@ class Archive(Source):
 
     kind = "archive"
 
-    def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:  # noqa: ARG002
+    def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:
         """Yield the one stream."""
         yield open_archive(self.reference, staging.range)
 
@@ -74,23 +74,23 @@ def decompressor(tool: str) -> list[str]:
     return [*argv, "--long=31"] if tool == "zstd" else argv
 
 
-def decompressed_head(file: IO[bytes], ids: Range) -> bytes:
+def decompressed_head(file: IO[bytes], ids: Range, size: int = HEAD_BYTES) -> bytes:
     """Return the first bytes of ``file``, decompressed; the file's position is its beginning again."""
-    head = _peek(file)
+    head = _peek(file, size)
     tool = compression(head)
     if not tool:
         return head
     process = box(ids).start(decompressor(tool), stdin=file)
     try:
-        return process.stdout.read(HEAD_BYTES) if process.stdout else b""
+        return process.stdout.read(size) if process.stdout else b""
     finally:
         sandbox.end(process)
         file.seek(0)
 
 
-def _peek(file: IO[bytes]) -> bytes:
+def _peek(file: IO[bytes], size: int = HEAD_BYTES) -> bytes:
     file.seek(0)
-    head = file.read(HEAD_BYTES)
+    head = file.read(size)
     file.seek(0)
     return head
 

@@ -6,7 +6,7 @@ import os
 import stat
 
 from ssh2container.admin.images import ids
-from ssh2container.admin.images.sources import archive
+from ssh2container.admin.images.sources import archive, disk
 from ssh2container.admin.images.sources.archive import Archive
 from ssh2container.admin.images.sources.directory import Directory
 from ssh2container.admin.images.sources.oci import DockerArchive, Layout, Registry
@@ -16,10 +16,17 @@ from ssh2container.errors import SessionError
 _KINDS = {"oci:": Layout, "docker-archive:": DockerArchive}
 
 
-def choose(source: str, *, authfile: str | None = None, insecure: bool = False) -> Source:
+def choose(
+    source: str,
+    *,
+    authfile: str | None = None,
+    insecure: bool = False,
+    partition: int = 0,
+    inside: str = "",
+) -> Source:
     """Return the source that ``source`` means: a path, or ``KIND:…``; raises SessionError.
 
-    authfile, insecure: for registries, see oci.Registry.
+    authfile, insecure: for registries, see oci.Registry; partition, inside: see disk.Disk.
     """
     for prefix, kind in _KINDS.items():
         if source.startswith(prefix):
@@ -35,7 +42,9 @@ def choose(source: str, *, authfile: str | None = None, insecure: bool = False) 
     if not stat.S_ISREG(status.st_mode):
         raise SessionError(f"{source} is neither a file nor a directory", step="image")
     with open(source, "rb", buffering=0) as file:
-        head = archive.decompressed_head(file, ids.for_unpacking())
+        head = archive.decompressed_head(file, ids.for_unpacking(), disk.HEAD_BYTES)
     if archive.is_archive(head) or not head.strip(b"\0"):
         return Archive(source)
+    if disk.is_disk(head):
+        return disk.Disk(source, partition=partition, inside=inside)
     raise SessionError(f"{source} is of no kind that can be imported", step="image")

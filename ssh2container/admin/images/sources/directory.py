@@ -19,7 +19,7 @@ class Directory(Source):
 
     kind = "directory"
 
-    def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:  # noqa: ARG002
+    def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:
         """Yield the one stream."""
         yield stream(self.reference)
 

@@ -58,7 +58,7 @@ class Image(Source):
         config = json.loads(self._whole(manifest["config"]))
         self.defaults = defaults(config.get("config") or {})
 
-    def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:  # noqa: ARG002
+    def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:
         """Yield a stream per layer, each checked against its digest first."""
         for number, layer in enumerate(self._layers, 1):
             what = f"layer {number} of {len(self._layers)}"
@@ -96,7 +96,7 @@ class Image(Source):
 class Layout(Image):
     """``oci:DIRECTORY[:TAG]``, an OCI image layout."""
 
-    def prepare(self, staging: Staging, limits: Limits, progress: Progress) -> None:  # noqa: ARG002
+    def prepare(self, staging: Staging, limits: Limits, progress: Progress) -> None:
         """Find the manifest in index.json, for this machine where there are several."""
         directory, tag = self.reference, ""
         if not os.path.isdir(directory):
