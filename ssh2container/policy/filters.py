@@ -39,7 +39,7 @@ _MAX_BYTES = 1 << 20  # a profile has some 30 kB, a compiled filter some 6 kB
 _STEP = "seccomp"
 
 
-class _Stale(Exception):  # noqa: N818 - no error: it only means that the filter is built again
+class _Stale(Exception):
     """A compiled filter cannot be used; the text says why."""
 
 
@@ -134,7 +134,7 @@ def _compiled(path: str, identity: Identity) -> Programs:
     # The digest comes first: marshal must never see bytes that it did not write.
     if blake2b(body, digest_size=_DIGEST_BYTES).digest() != data[len(_FORMAT) : start]:
         raise _Stale(f"{path}: it is damaged")
-    made_from, release, programs = marshal.loads(body)  # noqa: S302
+    made_from, release, programs = marshal.loads(body)
     if made_from != identity:
         raise _Stale(f"{identity[0]} is not the file that it was made from")
     if release not in (None, os.uname().release):
@@ -161,14 +161,14 @@ def read_trusted(path: str) -> bytes:
 
 def _require_roots(path: str, found: os.stat_result, kind: int) -> None:
     if stat.S_IFMT(found.st_mode) != kind or found.st_uid != 0 or found.st_mode & 0o022:
-        raise PermissionError(1, "others than root can change it, or it is no regular file", path)
+        raise PermissionError(1, "others than root can change it, or a link leads there", path)
 
 
 def _build(seccomp: Seccomp, capabilities: tuple[int, ...], path: str, reason: str) -> Programs:
     _log(f"building the system-call filter from {path} ({reason}); run ssh2containerctl compile")
     try:
         # libseccomp costs a login some 35 ms, so it is imported only here.
-        from ssh2container.admin.seccomp import build  # noqa: PLC0415
+        from ssh2container.admin.seccomp import build
 
         return build.programs(seccomp, capabilities)
     except (OSError, ValueError, RuntimeError, ImportError) as problem:
@@ -182,7 +182,7 @@ def _build(seccomp: Seccomp, capabilities: tuple[int, ...], path: str, reason: s
 
 
 def _log(text: str) -> None:
-    import syslog  # noqa: PLC0415 - a builtin module that most logins do not need
+    import syslog
 
     syslog.openlog("ssh2container", syslog.LOG_PID, syslog.LOG_AUTH)
     syslog.syslog(syslog.LOG_WARNING, text)

@@ -117,7 +117,7 @@ class _Interpreter:
         self.x = 0
         self.scratch = [0] * _SCRATCH_WORDS
 
-    def run(self) -> int:  # noqa: C901 - one case per class of instruction
+    def run(self) -> int:
         at = 0
         while 0 <= at < len(self.program):
             code, jt, jf, k = self.program[at]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORD = (1 << 64) - 1
+_INT = 0xFFFFFFFF
 
 ALLOW = 0x7FFF0000
 LOG = 0x7FFC0000
@@ -82,11 +83,18 @@ class Condition(NamedTuple):
         """Whether the comparison is true for the call's six arguments."""
         return _COMPARE[self.op](arguments[self.argument] & self.mask, self.value)
 
-    def __str__(self) -> str:
-        """Return it as C would write it, the argument as a0 to a5."""
-        if self.op == "&":
-            return f"(a{self.argument} & {self.mask:#x}) == {self.value:#x}"
-        return f"a{self.argument} {self.op} {self.value:#x}"
+    def halves(self) -> tuple[str, str]:
+        """Return what is compared and what with, the argument as a0 to a5."""
+        name, value = f"a{self.argument}", f"{self.value:#x}"
+        if self.op != "&":
+            return f"{name} {self.op}", value
+        if self.mask == _INT:
+            return f"(u32){name} ==", value
+        if self.value == self.mask:
+            return f"{name} has", value
+        if self.value == 0:
+            return f"{name} has none of", f"{self.mask:#x}"
+        return f"({name} & {self.mask:#x}) ==", value
 
 
 Conditions = tuple[Condition, ...]

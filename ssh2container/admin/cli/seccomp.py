@@ -1,0 +1,234 @@
+"""``ssh2containerctl seccomp show|diff|simulate|learn``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ssh2container.admin.cli import output
+from ssh2container.admin.language import provenance
+from ssh2container.admin.seccomp import bpf, build, moby, profile, rules, syscalls, views
+from ssh2container.errors import SessionError
+from ssh2container.policy import store
+from ssh2container.policy.policy import Seccomp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ssh2container.admin.seccomp.rules import Table
+    from ssh2container.admin.seccomp.syscalls import Machine
+
+
+class Choice:
+    """The filter that the options name: a user's, or a profile's without a policy."""
+
+    def __init__(
+        self, user: str | None, profile_name: str, machine: str | None, kept: tuple[str, ...]
+    ) -> None:
+        self.machine: Machine = syscalls.MACHINES[machine] if machine else syscalls.native()
+        self.seccomp = Seccomp(profile_name, (), (), "errno")
+        if user is not None:
+            self.seccomp = store.load(user, provenance.groups_of(user)).seccomp
+        self.kept = tuple(name if name.startswith("CAP_") else "CAP_" + name for name in kept)
+        for name in self.kept:
+            if name not in profile.CAPABILITIES:
+                raise SessionError(f"there is no capability {name}", "see capabilities(7)")
+        try:
+            self.profile = _profile(self.seccomp, user)
+            self.table: Table = build.decide(self.profile, self.seccomp, self.kept, self.machine)
+        except OSError as problem:
+            place = problem.filename or self.seccomp.profile
+            raise SessionError(f"cannot read the profile {place}", problem.strerror or str(problem)) from None
+        except ValueError as problem:
+            raise SessionError(f"cannot obey the profile {self.seccomp.profile}", str(problem)) from None
+
+    def program(self) -> bytes:
+        """Return the BPF that a login loads."""
+        try:
+            return build.assemble(self.table, self.machine)
+        except (build.BuildError, bpf.BadProgramError) as problem:
+            raise SessionError(f"cannot build {self.seccomp.profile}", str(problem)) from None
+
+
+def _profile(seccomp: Seccomp, user: str | None) -> profile.Profile:
+    if user is not None or "/" not in seccomp.profile:
+        return build.profile_of(seccomp)
+    # Only looked at: it may be anybody's, and lie anywhere.
+    with open(seccomp.profile, "rb") as file:
+        return profile.read(seccomp.profile, file.read())
+
+
+def choosing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose a filter."""
+    for option in (
+        click.option("--user", metavar="USER", help="The filter of USER's effective policy."),
+        click.option(
+            "--profile", "profile_name", default="default", show_default=True, metavar="PROFILE",
+            help="A profile by name or path.",
+        ),
+        click.option(
+            "--machine", type=click.Choice(sorted(syscalls.MACHINES)), help="The machine, default: this one."
+        ),
+        click.option(
+            "--capability", "kept", multiple=True, metavar="CAP",
+            help="As for a payload that keeps CAP (repeatable).",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@click.group("seccomp", short_help="Show, compare, try and learn system-call filters.")
+def command() -> None:
+    """Show, compare, try and learn system-call filters."""
+
+
+@command.command("show")
+@choosing
+@click.option("--bpf", "as_bpf", is_flag=True, help="Write the raw BPF to standard output.")
+def show(
+    user: str | None,
+    profile_name: str,
+    machine: str | None,
+    kept: tuple[str, ...],
+    *,
+    as_json: bool,
+    as_bpf: bool,
+) -> None:
+    """Show what a filter answers to every system call.
+
+    Exit status: 0 shown, 125 the profile cannot be obeyed, 126 the user has no valid policy.
+    """
+    choice = Choice(user, profile_name, machine, kept)
+    program = choice.program()
+    if as_bpf:
+        if sys.stdout.isatty():
+            raise click.UsageError("BPF is binary: send it to a file or a pipe")
+        sys.stdout.buffer.write(program)
+        return
+    found = views.summary(choice.table, choice.machine)
+    instructions = len(program) // bpf.INSTRUCTION_BYTES
+    if as_json:
+        output.print_json(
+            {
+                "profile": choice.profile.name,
+                "machine": choice.machine.name,
+                "instructions": instructions,
+                "answers": found.plain,
+                "conditional": found.conditional,
+                "unknown_numbers": found.unknown,
+                "foreign_architectures": found.foreign,
+                "unknown_names": choice.profile.unknown_names(),
+            }
+        )
+        return
+    click.echo(f"{choice.profile.name} on {choice.machine.name}: {instructions} instructions")
+    for answer, names in sorted(found.plain.items(), key=lambda item: -len(item[1])):
+        click.echo(f"\n{answer} ({len(names)}):")
+        click.echo(click.wrap_text(" ".join(names), width=100, initial_indent="  ", subsequent_indent="  "))
+    click.echo("\nby their arguments, the first line that holds decides:")
+    for name, lines in found.conditional.items():
+        click.echo(f"  {name}")
+        for line in lines:
+            click.echo(f"    {line}")
+    click.echo(f"\nnumbers without a name: {found.unknown}; foreign architectures and x32: {found.foreign}")
+    if choice.seccomp.on_violation == "log":
+        click.echo("each EPERM is recorded in the kernel's log")
+    unknown = choice.profile.unknown_names()
+    if unknown:
+        click.echo(f"names in the profile that no machine has: {' '.join(unknown)}", err=True)
+
+
+@command.command("diff")
+@choosing
+@click.option("--with", "other", metavar="PROFILE", help="Compare with this profile instead of moby's.")
+def diff(
+    user: str | None,
+    profile_name: str,
+    machine: str | None,
+    kept: tuple[str, ...],
+    other: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Compare a filter with moby's default profile, call by call.
+
+    docs/seccomp.md says for each difference of the shipped profile why it is there.
+
+    Exit status: 0 compared, 125 a profile cannot be obeyed, 126 the user has no valid policy.
+    """
+    choice = Choice(user, profile_name, machine, kept)
+    if other is None:
+        name, theirs = moby.ORIGIN, moby.profile().table(choice.machine, choice.kept)
+    else:
+        second = Choice(None, other, machine, kept)
+        name, theirs = second.profile.name, second.table
+    found = views.differences(choice.table, theirs, choice.machine)
+    if as_json:
+        output.print_json(
+            {
+                "ours": choice.profile.name,
+                "theirs": name,
+                "machine": choice.machine.name,
+                "differences": [each._asdict() for each in found],
+            }
+        )
+        return
+    click.echo(f"ours:   {choice.profile.name}\ntheirs: {name}\n")
+    rows = []
+    for each in found:
+        for line in range(max(len(each.ours), len(each.theirs))):
+            cells = [side[line] if line < len(side) else "" for side in (each.ours, each.theirs)]
+            rows.append(["" if line else each.name, *cells])
+    output.table(["call", "ours", "theirs"], rows)
+
+
+@command.command("simulate", context_settings={"ignore_unknown_options": True})
+@choosing
+@click.argument("call")
+@click.argument("arguments", nargs=-1, metavar="[ARGUMENT]…")
+def simulate(
+    user: str | None,
+    profile_name: str,
+    machine: str | None,
+    kept: tuple[str, ...],
+    call: str,
+    arguments: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Answer what a filter returns for CALL with these ARGUMENTs; missing ones are 0.
+
+    CALL is a name or a number, an ARGUMENT a number as in C or a constant such as AF_ALG, several
+    joined by "|". The answer comes from running the BPF that a login loads.
+
+    Exit status: 0 answered, 2 no such call, 125 the profile cannot be obeyed, 126 no valid policy.
+    """
+    choice = Choice(user, profile_name, machine, kept)
+    try:
+        number = syscalls.number(call, choice.machine)
+        values = views.six(views.argument(text) for text in arguments)
+    except ValueError as problem:
+        raise click.UsageError(str(problem)) from None
+    if number is None:
+        raise click.UsageError(f"{choice.machine.name} has no call {call}")
+    action = bpf.run(bpf.decode(choice.program()), number, choice.machine.token, values)
+    answer = rules.describe(action)
+    if as_json:
+        output.print_json(
+            {
+                "machine": choice.machine.name,
+                "call": syscalls.label(number, choice.machine),
+                "number": number,
+                "arguments": list(values),
+                "answer": answer,
+                "passes": rules.lets_pass(action),
+            }
+        )
+        return
+    shown = ", ".join(f"{value:#x}" for value in values[: max(len(arguments), 1)])
+    click.echo(f"{syscalls.label(number, choice.machine)}({shown}): {answer}")
