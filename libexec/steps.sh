@@ -155,7 +155,11 @@ content_digest() {
 }
 
 # The directory's name: the version; a version whose content has changed (a development tree) gets a local part.
+# Once in a run: what is staged is what is switched to.
+target=
+digest=
 choose_directory() {
+    [[ -z $target ]] || return 0
     local name
     name=$(version)
     digest=$(content_digest)
@@ -166,8 +170,7 @@ choose_directory() {
 }
 
 wheel_is_installed() {
-    [[ -x $python ]] || return 1
-    local digest target
+    [[ -x $python ]] && $python -IBc 'import prctl, yaml' 2>/dev/null || return 1
     choose_directory
     [[ -d $target ]]
 }
@@ -288,8 +291,6 @@ install_configuration() {
 # ---- 6 -------------------------------------------------------------------------------------------------------------
 
 switch_version() {
-    local digest target
-    choose_directory
     if [[ $(readlink "$lib/current" 2>/dev/null) == "${target##*/}" ]]; then
         tell "already ${target##*/}"
         return
@@ -398,7 +399,7 @@ compile_policies() {
         return
     fi
     local status=0
-    "$control" compile 2>&1 | sed 's/^/    /' || status=$?
+    "$control" compile 2>&1 | sed -e '/^$/d' -e 's/^/    /' || status=$?
     case $status in
         0) ;;
         1) warn 'some policies are not valid (above): their users are refused until they are corrected' ;;

@@ -1,0 +1,33 @@
+"""``ssh2containerctl doctor``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from ssh2container.admin.cli import findings, output
+from ssh2container.admin.doctor.examine import examine
+
+
+@click.command("doctor", short_help="Find every way around the login shell on this host.")
+@click.argument("users", nargs=-1, metavar="[USER]...")
+@click.option("--host", "host_only", is_flag=True, help="Examine the host, no users.")
+@click.option("--all", "everything", is_flag=True, help="Show what is in order too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(users: tuple[str, ...], *, host_only: bool, everything: bool, as_json: bool) -> None:
+    """Examine this host: can a container be made, who could change the program, what gets around it.
+
+    A complete trial container is made as the user nobody; if that fails, the step, the error and
+    the remedy are named. Without USER everybody who has the login shell is examined.
+
+    Exit status: 0 nothing but notes, 1 warnings, 2 problems.
+    """
+    if os.geteuid() != 0:
+        raise click.UsageError("the doctor has to look into root's files: run it as root")
+    if users and host_only:
+        raise click.UsageError("--host examines no USER")
+    with output.progress("examining") as advance:
+        found = list(examine(users, host_only=host_only, advance=advance))
+    sys.exit(findings.show(found, as_json=as_json, everything=everything))

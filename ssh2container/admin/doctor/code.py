@@ -1,0 +1,202 @@
+"""The program itself: who could change what a login runs, and whether it starts as fast as it should."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+from ssh2container.admin.doctor.finding import NOTE, OK, PROBLEM, WARNING, Finding
+from ssh2container.admin.enrol.account import SHELL
+from ssh2container.admin.enrol.change import read_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INTERPRETER = "/usr/bin/python3"
+VERSIONS = "/usr/lib/ssh2container"
+_FIRST_LINE = "#!/usr/bin/python3 -ISB"
+_PLACES = (
+    SHELL,
+    "/usr/bin/ssh2containerctl",
+    "/etc/ssh2container",
+    "/usr/share/ssh2container",
+    "/var/lib/ssh2container",
+)
+
+
+def weakness(path: str) -> str:
+    """Return why somebody else than root could change ``path``, "" if nobody can.
+
+    A directory counts with what it holds by name only: who can write there can replace it.
+    An access list shows in the group bits of the mode, as its mask (acl(5)).
+    """
+    found = os.lstat(path)
+    if found.st_uid != 0:
+        return f"belongs to uid {found.st_uid}"
+    if stat.S_ISLNK(found.st_mode):
+        return ""
+    if found.st_mode & 0o022 and not (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
+        return f"is writable by others (mode {stat.S_IMODE(found.st_mode):04o})"
+    return ""
+
+
+def way_to(path: str) -> Iterator[str]:
+    """Yield every directory and link on the way to ``path``, and what it leads to."""
+    seen: set[str] = set()
+    waiting = [path]
+    while waiting:
+        current = os.path.normpath(waiting.pop())
+        if current in seen:
+            continue
+        seen.add(current)
+        yield current
+        if os.path.islink(current):
+            waiting.append(os.path.join(os.path.dirname(current), os.readlink(current)))
+        if current != "/":
+            waiting.append(os.path.dirname(current))
+
+
+def import_path() -> list[str]:
+    """Return where the login shell's interpreter looks for modules."""
+    answer = subprocess.run(
+        [INTERPRETER, "-ISBc", "import sys; print('\\n'.join(sys.path))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line for line in answer.stdout.splitlines() if os.path.exists(line)]
+
+
+def examine() -> Iterator[Finding]:
+    """Yield what is wrong with the program on this host."""
+    weak = {}
+    for start in (INTERPRETER, *import_path(), *_PLACES):
+        if not os.path.lexists(start):
+            yield Finding(PROBLEM, "code.missing", start, "does not exist", "run install.sh")
+            continue
+        for path in way_to(start):
+            why = weakness(path)
+            if why:
+                weak[path] = why
+    for directory, _, names in os.walk(os.path.realpath(f"{VERSIONS}/current")):
+        for path in (directory, *(os.path.join(directory, name) for name in names)):
+            why = weakness(path)
+            if why:
+                weak[path] = why
+    for path, why in weak.items():
+        yield Finding(
+            PROBLEM,
+            "code.ownership",
+            path,
+            f"{why}: that account can become every user who logs in",
+            f"chown root:root {path} && chmod go-w {path}",
+        )
+    if not weak:
+        yield Finding(
+            OK,
+            "code.ownership",
+            "",
+            "the interpreter, its modules, the program and the policies are root's alone",
+        )
+    yield from _entry()
+    yield from _modules()
+    yield from _bytecode()
+    yield from _shells()
+
+
+def _entry() -> Iterator[Finding]:
+    """Yield whether the login shell still has its pinned first line."""
+    first = (read_or_none(SHELL) or "").partition("\n")[0]
+    if first != _FIRST_LINE:
+        yield Finding(
+            PROBLEM,
+            "code.interpreter",
+            SHELL,
+            f"begins with {first!r}, expected {_FIRST_LINE!r}",
+            "run install.sh",
+        )
+
+
+def _modules() -> Iterator[Finding]:
+    """Yield links of the version's directory that lead nowhere, as after an upgrade of the distribution."""
+    current = f"{VERSIONS}/current"
+    if not os.path.isdir(current):
+        yield Finding(PROBLEM, "code.version", current, "leads nowhere: nobody can log in", "run install.sh")
+        return
+    for name in os.listdir(current):
+        path = os.path.join(current, name)
+        if not os.path.exists(path):
+            yield Finding(
+                PROBLEM,
+                "code.modules",
+                path,
+                "leads nowhere: nobody can log in",
+                "the distribution's Python was upgraded: run install.sh again",
+            )
+    others = sorted(
+        name
+        for name in os.listdir(VERSIONS)
+        if name != os.path.basename(os.path.realpath(current))
+        and os.path.isdir(f"{VERSIONS}/{name}")
+        and not os.path.islink(f"{VERSIONS}/{name}")
+    )
+    if others:
+        yield Finding(
+            NOTE,
+            "code.versions",
+            "",
+            f"older versions are kept: {', '.join(others)}",
+            "install.sh removes them",
+        )
+
+
+def _bytecode() -> Iterator[Finding]:
+    """Yield whether every module has bytecode for this interpreter, newer sources included."""
+    missing = []
+    package = os.path.realpath(f"{VERSIONS}/current/ssh2container")
+    for directory, _, names in os.walk(package):
+        for name in names:
+            source = os.path.join(directory, name)
+            if name.endswith(".py") and not _is_fresh(source):
+                missing.append(source)
+    if missing:
+        yield Finding(
+            WARNING,
+            "code.bytecode",
+            missing[0],
+            f"{len(missing)} modules have no fresh bytecode for this Python: every login compiles them",
+            "run install.sh again",
+        )
+
+
+def _is_fresh(source: str) -> bool:
+    """Return whether the bytecode of ``source`` is of this interpreter and of this source (PEP 552)."""
+    try:
+        with open(importlib.util.cache_from_source(source), "rb") as file:
+            header = file.read(16)
+    except FileNotFoundError:
+        return False
+    written = os.stat(source)
+    if header[:4] != importlib.util.MAGIC_NUMBER:
+        return False
+    return int.from_bytes(header[8:12], "little") == int(written.st_mtime) & 0xFFFFFFFF
+
+
+def _shells() -> Iterator[Finding]:
+    """Yield whether users could give themselves another shell."""
+    listed = SHELL in (read_or_none("/etc/shells") or "").split()
+    if listed:
+        yield Finding(
+            WARNING,
+            "routes.chsh",
+            "/etc/shells",
+            f"lists {SHELL}: whoever gets a process outside a container may chsh to a shell of the host",
+            "remove the line, unless a program needs it there (docs/installation.md)",
+        )
+    else:
+        yield Finding(
+            OK, "routes.chsh", "", "chsh is refused to users of the login shell (not in /etc/shells)"
+        )
