@@ -33,6 +33,7 @@ _API_LEVEL = 3
 _BINARY_TREE = 2  # of SCMP_FLTATR_CTL_OPTIMIZE: looks a number up in logarithmic time
 _VIOLATION = rules.refuse(errno.EPERM)
 _NEXT_STAGE = pyseccomp.TRACE(0x6E78)
+_FILE_MODE = 0o644  # logins of every user read it
 _OPERATORS = {
     "==": pyseccomp.EQ,
     "!=": pyseccomp.NE,
@@ -289,11 +290,18 @@ def compile_all(
 
 
 def _replace(path: str, content: bytes) -> None:
+    """Put ``content`` at ``path`` in one step; a file that has it already is left alone."""
+    try:
+        with open(path, "rb") as file:
+            if file.read() == content and os.fstat(file.fileno()).st_mode & 0o777 == _FILE_MODE:
+                return
+    except FileNotFoundError:
+        pass
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            os.fchmod(file.fileno(), 0o644)
+            os.fchmod(file.fileno(), _FILE_MODE)
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)
