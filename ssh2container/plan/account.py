@@ -64,6 +64,18 @@ class Account:
         home = entry.pw_dir if entry.pw_dir.startswith("/") else "/"
         return cls(entry.pw_name, uid, gid, home, gids, groups)
 
+    @classmethod
+    def named(cls, name: str) -> Account:
+        """Return the account ``name``, for the administrator's tools. Raises Refusal if there is none."""
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise Refusal(f"there is no user {name}", "", "", "account") from None
+        gid = entry.pw_gid
+        gids = (gid, *sorted(set(os.getgrouplist(name, gid)) - {gid}))
+        groups = tuple(group for group in map(_group_name, gids) if group)
+        return cls(entry.pw_name, entry.pw_uid, gid, entry.pw_dir, gids, groups)
+
 
 def _refuse_second_name(name: str, uid: int, environment: Mapping[bytes, bytes]) -> None:
     claimed = os.fsdecode(environment.get(b"LOGNAME", b""))

@@ -1,0 +1,51 @@
+"""``ssh2containerctl explain``."""
+
+from __future__ import annotations
+
+import click
+from rich.markup import escape
+
+from ssh2container.admin import explain
+from ssh2container.admin.cli import output
+from ssh2container.errors import printable
+
+_PHASES = {
+    "monitor": "The monitor, which stays outside",
+    "init": "Process 1 of the container, until it holds no right",
+    "payload": "The payload, just before its program",
+}
+
+
+@click.command("explain", short_help="Explain what a login would do, step by step.")
+@click.argument("user")
+@click.argument("words", nargs=-1, metavar="[-- CMD...]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--terminal/--no-terminal", default=None, help="Assume a terminal, or none.")
+def command(user: str, words: tuple[str, ...], *, as_json: bool, terminal: bool | None) -> None:
+    """Print the plan of a login of USER that runs CMD, or a shell: what is printed is what runs.
+
+    Exit status: 0 planned, 126 the login would be refused.
+    """
+    explained = explain.explain(user, words, terminal=terminal)
+    if as_json:
+        output.print_json(explained.as_json())
+        return
+    out = output.console()
+    out.print(f"[bold]New namespaces:[/] {', '.join(explained.namespaces())}")
+    phase = ""
+    for number, step in enumerate(explained.steps(), 1):
+        if step["phase"] != phase:
+            phase = step["phase"]
+            out.print(f"[bold]{_PHASES[phase]}[/]")
+        why = (
+            f"  [dim]# {escape(step['key'])}, {escape(step['origin'] or 'built-in')}[/]"
+            if step["key"]
+            else ""
+        )
+        out.print(f"{number:4}  {escape(printable(step['describe']))}{why}")
+    out.print(f"[bold]Then:[/] {escape(printable(explained.plan.program.describe()))}")
+    out.print(f"      in {escape(printable(explained.plan.directory))}")
+    if explained.weaker:
+        out.print("[bold]Weaker than the default[/]")
+        for key, means, place in explained.weaker:
+            out.print(f"      {escape(key)}: {escape(printable(means))}  [dim]# {escape(place)}[/]")

@@ -1,0 +1,141 @@
+"""What a login of a user would do: the very plan that a session carries out, in words."""
+
+from __future__ import annotations
+
+import os
+
+from ssh2container.kernel import namespaces
+from ssh2container.plan.account import Account
+from ssh2container.plan.host import Host
+from ssh2container.plan.make import make
+from ssh2container.plan.request import Request
+from ssh2container.policy import store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ssh2container.plan.make import Plan
+    from ssh2container.policy.policy import Policy
+
+_NAMESPACES = {
+    "user": namespaces.CLONE_NEWUSER,
+    "mount": namespaces.CLONE_NEWNS,
+    "pid": namespaces.CLONE_NEWPID,
+    "ipc": namespaces.CLONE_NEWIPC,
+    "uts": namespaces.CLONE_NEWUTS,
+    "cgroup": namespaces.CLONE_NEWCGROUP,
+    "net": namespaces.CLONE_NEWNET,
+}
+_EXPLAINED = "explained"
+"""Stands for the id that a real session would have."""
+
+
+class Explanation:
+    """A plan with the places in the policy that asked for each step.
+
+    weaker: (key, what it means) of everything that leaves the container weaker than by default.
+    """
+
+    def __init__(self, account: Account, policy: Policy, plan: Plan) -> None:
+        self.account = account
+        self.policy = policy
+        self.plan = plan
+        self.weaker = weaker(policy)
+
+    def namespaces(self) -> list[str]:
+        """Return the kinds of namespaces that are new."""
+        return [name for name, flag in _NAMESPACES.items() if self.plan.namespaces & flag]
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Return every operation: phase, step, words, system calls, key and the key's place."""
+        found = []
+        for phase in ("monitor", "init", "payload"):
+            for operation in getattr(self.plan, phase):
+                origin = self.policy.origin(operation.key) if operation.key else None
+                found.append(
+                    {
+                        "phase": phase,
+                        "step": operation.step,
+                        "describe": operation.describe(),
+                        "system_calls": list(operation.calls),
+                        "key": operation.key or None,
+                        "origin": str(origin) if origin else None,
+                    }
+                )
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything, for another program."""
+        environment = {os.fsdecode(k): os.fsdecode(v) for k, v in self.plan.environment.items()}
+        return {
+            "user": self.account.name,
+            "policy": self.policy.digest,
+            "image": {"name": self.plan.image.name, "digest": self.plan.image.digest},
+            "namespaces": self.namespaces(),
+            "operations": self.steps(),
+            "program": self.plan.program.describe(),
+            "directory": self.plan.directory,
+            "terminal": self.plan.terminal,
+            "environment": environment,
+            "weaker": [{"key": key, "means": means, "origin": place} for key, means, place in self.weaker],
+        }
+
+
+def explain(user: str, words: Sequence[str], *, terminal: bool | None = None) -> Explanation:
+    """Plan a login of ``user`` that runs ``words``, or a shell. Raises Refusal as the login would.
+
+    terminal: whether to assume one; by default a shell has it and a command has not.
+    """
+    account = Account.named(user)
+    policy = store.load(account.name, account.groups)
+    host = Host.observe(policy, account, _EXPLAINED)
+    host.terminal = not words if terminal is None else terminal
+    arguments = [b"-c", os.fsencode(" ".join(words))] if words else []
+    request = Request.parse(arguments, {})
+    return Explanation(account, policy, make(request, account, policy, host, {b"TERM": b"xterm-256color"}))
+
+
+def weaker(policy: Policy) -> list[tuple[str, str, str]]:
+    """Return (key, meaning, place) of every setting that opens more than the default does."""
+    found: list[tuple[str, str]] = []
+    if policy.network_mode == "host":
+        found.append(
+            (
+                "network_mode",
+                "the session is on the host's network: it reaches services on loopback and abstract sockets",
+            )
+        )
+    if policy.userns_mode == "range":
+        found.append(
+            (
+                "userns_mode",
+                "sessions share a range of host ids: their pipe and descriptor budgets can be starved",
+            )
+        )
+    if policy.home is not None and not policy.home.read_only:
+        found.append(("home", "files in the home outlive the session and reach the next one"))
+    if policy.unsafe_host_home:
+        found.append(("unsafe_host_home", "the session can write what the host itself acts on: keys, units"))
+    found += [
+        (f"volumes.{volume.target}", f"{volume.source} on the host can be changed")
+        for volume in policy.volumes
+        if not volume.read_only
+    ]
+    if policy.allow_agent_forwarding:
+        found.append(("allow_agent_forwarding", "programs inside can use the keys of the client's agent"))
+    found += [("cap_add", f"the session's root keeps {name}") for name in policy.cap_add]
+    found += [("seccomp.allow", f"the system call {name} is let through") for name in policy.seccomp.allow]
+    if policy.seccomp.on_violation == "log":
+        found.append(("seccomp.on_violation", "system calls are logged and not stopped"))
+    if policy.seccomp.profile != "default":
+        found.append(("seccomp.profile", f"{policy.seccomp.profile} takes the place of the default filter"))
+    if policy.container_per != "session":
+        found.append(("container_per", "the user's logins share processes and memory"))
+    found += [
+        ("accept_env", f"the client may set {pattern}")
+        for pattern in policy.accept_env
+        if pattern in ("*", "LD_*", "PYTHON*") or pattern.startswith("*")
+    ]
+    return [(key, means, str(policy.origin(key) or "built-in default")) for key, means in found]
