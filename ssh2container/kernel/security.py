@@ -64,12 +64,19 @@ class _SockFprog(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
-def load_filter(bpf: bytes) -> None:
+RECORD = 1 << 1
+"""Flag of a filter: what it refuses is written to the kernel's log (SECCOMP_FILTER_FLAG_LOG)."""
+
+
+def load_filter(bpf: bytes, flags: int = 0) -> int:
     """Load the compiled seccomp filter ``bpf`` for this thread and all that it starts.
 
-    Raises OSError; EINVAL for a filter the kernel finds malformed.
+    Returns 0, or what the flags ask for (a listener's descriptor). Raises OSError; EINVAL for a
+    filter that the kernel finds malformed, or for a flag that it does not know.
     """
     size_of_instruction = 8
     code = libc.buffer(bpf)
     program = _SockFprog(len(bpf) // size_of_instruction, ctypes.addressof(code))
-    libc.syscall("seccomp", libc.SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, 0, libc.address(program))
+    return libc.syscall(
+        "seccomp", libc.SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, libc.address(program)
+    )

@@ -84,6 +84,7 @@ class Host:
     skel: (path, mode, content) for a new home, parents first.
     sources: the volumes' target -> Source; home: the Source of a kept home.
     terminal: whether stdin is a terminal. bpf: the compiled system-call filter.
+    recorder: the filter that records violations, b"" when the policy does not want them recorded.
     resolv_conf: the host's resolver configuration, for sessions on its network.
     """
 
@@ -97,6 +98,7 @@ class Host:
         "masked_directories",
         "masked_files",
         "protected",
+        "recorder",
         "resolv_conf",
         "session",
         "skel",
@@ -121,6 +123,7 @@ class Host:
     home: Source | None
     terminal: bool
     bpf: bytes
+    recorder: bytes
     resolv_conf: bytes
 
     @classmethod
@@ -157,6 +160,7 @@ class Host:
             for volume in policy.volumes
         }
         self.bpf = filters.filter_for(policy.seccomp, frozenset())
+        self.recorder = filters.recorder_for(policy.seccomp, frozenset())
         self.resolv_conf = _read("/etc/resolv.conf") if policy.network_mode == "host" else b""
         return self
 

@@ -142,7 +142,11 @@ def make(
         confinement.SetCapabilities(),
         confinement.NoNewPrivileges(),
     )
-    plan.payload = (confinement.LoadFilter(policy.seccomp.profile, host.bpf, "seccomp"),)
+    plan.payload = (
+        confinement.LoadFilter(policy.seccomp.profile, host.bpf, "seccomp"),
+        # After the filter: of two refusals the kernel takes, and records, the later one's.
+        *((confinement.RecordViolations(host.recorder, "seccomp"),) if host.recorder else ()),
+    )
     return plan
 
 

@@ -177,7 +177,7 @@ def test_x32_numbers_are_death(program: bytes) -> None:
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="int 0x80 is x86's")
 def test_32_bit_calls_are_death(program: bytes) -> None:
     """mov eax, 20 (getpid); int 0x80; ret."""
-    import mmap  # noqa: PLC0415
+    import mmap
 
     page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(b"\xb8\x14\x00\x00\x00\xcd\x80\xc3")

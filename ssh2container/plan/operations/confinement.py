@@ -106,5 +106,26 @@ class LoadFilter(Operation):
         security.load_filter(self.bpf)
 
 
+class RecordViolations(Operation):
+    """Have what the filter refuses as a violation written to the kernel's log."""
+
+    __slots__ = ("bpf",)
+    step = "seccomp"
+
+    def __init__(self, bpf: bytes, key: str = "") -> None:
+        super().__init__(key)
+        self.bpf = bpf
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        return ("seccomp",)
+
+    def describe(self) -> str:
+        return f"record refused system calls in the kernel's log ({len(self.bpf) // 8} instructions)"
+
+    def apply(self, state: State) -> None:
+        security.load_filter(self.bpf, security.RECORD)
+
+
 def _but(keep: frozenset[int]) -> str:
     return " but " + ", ".join(str(number) for number in sorted(keep)) if keep else ""
