@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ssh2container.admin.images import check, collect, importing, shifting
+from ssh2container.admin.images import check, collect, importing, shifting, transfers, update
 from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images.sources import bootstrap, host_tools
 from ssh2container.admin.images.sources.choose import choose
+from ssh2container.admin.images.sources.source import Source
 from ssh2container.admin.images.store import Store, Version
 from ssh2container.errors import SessionError, printable
 
@@ -109,7 +111,7 @@ def _say(name: str, version: Version) -> None:
 
 @command.command("import")
 @click.argument("name")
-@click.argument("source")
+@click.argument("origin", metavar="SOURCE")
 @click.option("--authfile", type=click.Path(dir_okay=False), help="Credentials for the registry.")
 @click.option("--partition", type=int, default=0, help="Of a disk image, take this partition.")
 @click.option("--inside", default="", metavar="PATH", help="Of an ISO, take this squashfs.")
@@ -117,7 +119,7 @@ def _say(name: str, version: Version) -> None:
 @_with_limits
 def import_(
     name: str,
-    source: str,
+    origin: str,
     *,
     authfile: str | None,
     partition: int,
@@ -133,15 +135,89 @@ def import_(
     docker-archive:FILE, docker://[HOST/]NAME[:TAG][@sha256:DIGEST], a disk image (raw, qcow2, vmdk,
     vdi, vhdx; partitions, LVM; ext, xfs, btrfs, squashfs) or an ISO.
     """
+    source = choose(origin, authfile=authfile, insecure=insecure, partition=partition, inside=inside)
+    _bring(name, source, Limits(max_size, max_entries), range_=range_)
+
+
+def _bring(name: str, source: Source, limits: Limits, *, range_: bool) -> None:
     store = Store()
     with _progress() as tell:
-        chosen = choose(source, authfile=authfile, insecure=insecure, partition=partition, inside=inside)
-        if chosen.needs:
-            click.echo(chosen.needs, err=True)
-        version = importing.bring(store, name, chosen, Limits(max_size, max_entries), tell)
+        version = importing.bring(store, name, source, limits, tell)
         if range_:
             version = shifting.ensure(store, version, tell)
     _say(name, version)
+
+
+@command.command("bootstrap")
+@click.argument("distribution", metavar="DISTRIBUTION:SUITE")
+@click.option("--name", help="The image's name (default DISTRIBUTION:SUITE).")
+@click.option("--include", multiple=True, metavar="PACKAGE", help="Install this package too.")
+@click.option("--variant", type=click.Choice(bootstrap.VARIANTS), default="minbase", show_default=True)
+@click.option("--mirror", default="", metavar="URL", help="Where the packages come from.")
+@_with_limits
+def bootstrap_(
+    distribution: str,
+    *,
+    name: str | None,
+    include: tuple[str, ...],
+    variant: str,
+    mirror: str,
+    max_size: int,
+    max_entries: int,
+    range_: bool,
+) -> None:
+    """Make an image of a distribution's own packages, as in debian:bookworm or ubuntu:noble."""
+    packages = tuple(word for given in include for word in given.split(",") if word)
+    source = bootstrap.Bootstrap(distribution, include=packages, variant=variant, mirror=mirror)
+    _bring(name or distribution, source, Limits(max_size, max_entries), range_=range_)
+
+
+@command.command("build")
+@click.argument("what", type=click.Choice(["host-tools"]))
+@click.option("--name", default="host-tools", show_default=True, help="The image's name.")
+@click.option(
+    "--with", "extra", multiple=True, metavar="PROGRAM", help="This program, file or directory too."
+)
+@click.option("--only", is_flag=True, help="Nothing but the programs of --with.")
+@_with_limits
+def build(
+    what: str,
+    *,
+    name: str,
+    extra: tuple[str, ...],
+    only: bool,
+    max_size: int,
+    max_entries: int,
+    range_: bool,
+) -> None:
+    """Make an image of this host's own programs with all that they need (about 20 MB)."""
+    del what
+    source = host_tools.HostTools(extra, only=only)
+    _bring(name, source, Limits(max_size, max_entries), range_=range_)
+
+
+@command.command("update")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--all", "everything", is_flag=True, help="All that came from a registry or were built here.")
+@click.option("--gc/--no-gc", "collect_", default=True, help="Remove old versions that nobody needs.")
+def update_(names: tuple[str, ...], *, everything: bool, collect_: bool) -> None:
+    """Make the images NAME... anew from where they came from; sessions that run keep theirs."""
+    store = Store()
+    if bool(names) == everything:
+        raise click.UsageError("give names, or --all")
+    with _progress() as tell:
+        chosen = names or update.updatable(store)
+        outcomes = [update.update(store, name, Limits(), tell) for name in chosen]
+    for outcome in outcomes:
+        click.echo(f"{outcome.name}: {outcome.outcome}: {outcome.detail}")
+    if transfers.refresh():
+        click.echo("the transfer programs of this host have changed: taken over")
+    if collect_:
+        _report_collected(collect.collect(store), quiet=True)
+    if any(
+        outcome.outcome == "failed" or (names and outcome.outcome == "not updatable") for outcome in outcomes
+    ):
+        sys.exit(1)
 
 
 @command.command("range")
