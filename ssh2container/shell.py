@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
+    from ssh2container.plan.make import Plan
     from ssh2container.policy.policy import Policy
-    from ssh2container.run.monitor import Outcome
+    from ssh2container.run.monitor import Monitor, Outcome
 
 
 def session(
     arguments: Sequence[bytes],
     environment: Mapping[bytes, bytes],
     load: Callable[[str, Sequence[str]], Policy] = store.load,
+    start: Callable[[Plan], Monitor] = launch,
 ) -> Outcome:
-    """Run one session from the caller's request to the payload's end. Raises SessionError."""
+    """Run one session from the caller's request to the payload's end. Raises SessionError.
+
+    load: finds the policy. start: carries out the plan. A login has the defaults; ``doctor``,
+    ``verify`` and the tests, which have no client, give others.
+    """
     with audit.Session(environment) as log:
         check_descriptors()
         request = Request.parse(arguments, environment)
@@ -41,7 +47,7 @@ def session(
         log.know(policy=policy.digest, image=policy.image)
         host = Host.observe(policy, account, log.id)
         plan = make(request, account, policy, host, environment)
-        monitor = launch(plan)
+        monitor = start(plan)
         log.write("open")
         outcome = monitor.wait()
         log.close(reason=outcome.reason, exit_code=outcome.exit_code, signal=outcome.signal)

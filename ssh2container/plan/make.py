@@ -12,7 +12,7 @@ from .operations import confinement, identity, limits, network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ssh2container.policy.policy import Policy
 
@@ -39,9 +39,11 @@ class Plan:
     the payload; it ends them without rights. payload: the last ones before the program.
     program: what is executed; environment, directory: with which. terminal: whether the payload
     gets a terminal of its own. grace: seconds between asking the payload to end and ending it.
+    call: None. :meth:`calling` makes plans with a function in place of the program.
     """
 
     __slots__ = (
+        "call",
         "directory",
         "environment",
         "grace",
@@ -66,6 +68,7 @@ class Plan:
     directory: str
     terminal: bool
     grace: float
+    call: Callable[[], int] | None
 
     def operations(self) -> tuple[Operation, ...]:
         """Return every operation, in the order in which they are listed and shown."""
@@ -79,6 +82,16 @@ class Plan:
         for phase in ("monitor", "init", "payload"):
             kept = tuple(op for op in getattr(self, phase) if not isinstance(op, kinds))
             setattr(other, phase, kept)
+        return other
+
+    def calling(self, function: Callable[[], int]) -> Plan:
+        """Return this plan with ``function`` in place of the program: for ``verify`` and the tests.
+
+        The payload calls it where it would execute the program, behind the same walls, and ends with
+        the status that it returns. No request, policy or variable leads here: a function is no text.
+        """
+        other = self.without()
+        other.call = function
         return other
 
 
@@ -98,6 +111,7 @@ def make(
     values = specifier_values(account, host.session)
     hostname = specifiers.expand(policy.hostname, values)
     plan = Plan()
+    plan.call = None
     plan.session = host.session
     plan.image = host.image
     plan.terminal = host.terminal

@@ -13,6 +13,7 @@ from . import channel, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from ssh2container.plan.make import Plan
@@ -36,6 +37,8 @@ def run(plan: Plan, tells: int, slave: int) -> NoReturn:
         process.reset_signals()
         process.unblock_signals()
         perform(plan.payload, State())
+        if plan.call is not None:
+            _call(plan.call, tells)
         _execute(plan)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the monitor must hear of it
         os.write(tells, channel.pack_error(error))
@@ -48,6 +51,16 @@ def _enter(directory: str) -> None:
         os.chdir(directory)
     except OSError:
         os.chdir("/")
+
+
+def _call(function: Callable[[], int], tells: int) -> NoReturn:
+    """Run ``function`` where the program would run, and end with its status."""
+    status = EXIT_OURS
+    try:
+        os.close(tells)
+        status = function()
+    finally:
+        os._exit(status)
 
 
 def _execute(plan: Plan) -> NoReturn:
