@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,15 +11,15 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from ssh2container.admin.cli import output
 from ssh2container.admin.images import check, collect, importing, shifting, transfers, update
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources import bootstrap, host_tools
 from ssh2container.admin.images.sources.choose import choose
 from ssh2container.admin.images.sources.source import Source
 from ssh2container.admin.images.store import Store, Version
-from ssh2container.errors import SessionError, printable
+from ssh2container.errors import printable
 
 _SHOWN = 3
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -43,18 +41,7 @@ class _Bytes(click.ParamType):
         return int(number) * (unit or 1)
 
 
-class _Group(click.Group):
-    """Ends with one line and the documented status where a command raises SessionError."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except SessionError as error:
-            click.echo(f"ssh2containerctl: {error}", err=True)
-            sys.exit(error.status)
-
-
-@click.group(cls=_Group, name="image", short_help="Import, list, check and remove images.")
+@click.group(name="image", short_help="Import, list, check and remove images.")
 def command() -> None:
     """Images: what the root of a session is made of."""
 
@@ -244,23 +231,23 @@ def list_(*, as_json: bool) -> None:
             {"name": name or None, **_summary(version), "source": _origin(store, name, version)}
             for name, version in rows
         ]
-        click.echo(json.dumps({"images": images}, indent=2))
+        output.print_json({"images": images})
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("NAME", "DIGEST", "SIZE", "ENTRIES", "RANGE", "CREATED", "SOURCE"):
-        table.add_column(column, justify="right" if column in ("SIZE", "ENTRIES") else "left")
-    for name, version in rows:
-        info = version.info
-        table.add_row(
-            name or "-",
-            version.digest[:19],
-            _size(info["size"]),
-            str(info["entries"]),
-            "yes" if info["range"][1] else "no",
-            _time(info["created"]),
-            printable(" ".join(_origin(store, name, version)[key] for key in ("kind", "reference"))),
-        )
-    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    columns = ("NAME", "DIGEST", "SIZE", "ENTRIES", "RANGE", "CREATED", "SOURCE")
+    output.table(columns, [_row(store, name, version) for name, version in rows])
+
+
+def _row(store: Store, name: str, version: Version) -> tuple[str, ...]:
+    info, origin = version.info, _origin(store, name, version)
+    return (
+        name or "-",
+        version.digest[:19],
+        _size(info["size"]),
+        str(info["entries"]),
+        "yes" if info["range"][1] else "no",
+        _time(info["created"]),
+        f"{origin['kind']} {origin['reference']}",
+    )
 
 
 @command.command("info")
@@ -273,7 +260,7 @@ def info_(name: str, *, as_json: bool) -> None:
     names = [n for n, digest in store.names().items() if digest == version.digest]
     version.info["source"] = _origin(store, name, version)
     if as_json:
-        click.echo(json.dumps({"names": names, **_summary(version), **version.info}, indent=2))
+        output.print_json({"names": names, **_summary(version), **version.info})
         return
     info = version.info
     defaults = info["defaults"]
@@ -342,7 +329,7 @@ def verify(names: tuple[str, ...], *, repair: bool, as_json: bool) -> None:
                 store.write_record(version)
             found[version.digest] = list(check.problems(store, version, tell))
     if as_json:
-        click.echo(json.dumps({"images": [{"digest": d, "problems": p} for d, p in found.items()]}, indent=2))
+        output.print_json({"images": [{"digest": d, "problems": p} for d, p in found.items()]})
     else:
         for digest, sentences in found.items():
             click.echo(f"{digest[:19]}: {'as imported' if not sentences else 'CHANGED'}")
@@ -374,8 +361,3 @@ def _size(count: int) -> str:
 
 def _time(seconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
-if __name__ == "__main__":
-    os.umask(0o022)
-    command(prog_name="ssh2containerctl image")

@@ -28,7 +28,7 @@ PROGRAMS = """
     id whoami groups uname nproc yes mktemp split csplit comm join paste fold fmt nl tac shuf md5sum
     sha1sum sha256sum sha512sum base64 dd sync truncate timeout nohup nice stty tty install mkfifo
     find xargs grep egrep fgrep sed awk mawk gawk diff cmp diff3 patch tar gzip gunzip zcat bzip2 xz zstd
-    less more file which hostname ps top free uptime kill pgrep pkill clear reset tput tset tabs
+    less more which hostname ps top free uptime kill pgrep pkill clear reset tput tset tabs
     nano vi vim.tiny ed rsync scp getent locale iconv getopt script flock column hexdump
     cksum numfmt logname users who pathchk stdbuf unexpand expand b2sum sum ptx tsort factor
 """.split()  # noqa: SIM905 - a list of 150 strings would be a page
