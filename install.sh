@@ -86,8 +86,9 @@ case $mode in
         ;;
     demo)
         if ! $clean; then
+            # Before the rest: the drop-in is placed only where there is an sshd to accept it.
+            extra_packages=(openssh-server openssh-client rsync)
             install_everything
-            install_packages openssh-server openssh-client rsync
         fi
         demo=("$python" -IB "$source_tree/libexec/demo.py")
         if $clean; then demo+=(--clean); fi

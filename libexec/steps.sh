@@ -4,6 +4,7 @@
 
 readonly python=/usr/bin/python3
 readonly needed_packages=(python3 python3-prctl python3-yaml python3-click python3-rich libseccomp2)
+extra_packages=()
 readonly needed_modules=(prctl yaml click rich)
 readonly oldest_python=3.11
 readonly oldest_kernel=5.15
@@ -95,7 +96,7 @@ install_packages() {
     local missing=()
     if have dpkg-query; then
         local package
-        for package in "${needed_packages[@]}" "$@"; do
+        for package in "${needed_packages[@]}" "${extra_packages[@]}"; do
             is_installed "$package" || missing+=("$package")
         done
         if ! wheel_is_installed && [[ -z $wheels_from_site ]] && ! $python -m pip --version >/dev/null 2>&1; then
@@ -122,7 +123,8 @@ is_installed() { [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null) =
 apt_install() {
     local log
     log=$(mktemp)
-    export DEBIAN_FRONTEND=noninteractive
+    # RUNLEVEL=1: no service is started by its installation.
+    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
     local apt=(apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0)
     # A run killed in the middle of dpkg leaves it interrupted; apt-get refuses to work then.
     if [[ -n $(dpkg --audit 2>/dev/null) || -n $(find /var/lib/dpkg/updates -type f 2>/dev/null) ]]; then
