@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from ssh2container.admin.cli import output
 from ssh2container.admin.language import provenance
-from ssh2container.admin.seccomp import bpf, build, moby, profile, rules, syscalls, views
+from ssh2container.admin.seccomp import bpf, build, lesson, moby, profile, rules, syscalls, views
 from ssh2container.errors import SessionError
-from ssh2container.policy import store
+from ssh2container.policy import filters, store
 from ssh2container.policy.policy import Seccomp
 
 TYPE_CHECKING = False
@@ -163,11 +164,11 @@ def diff(
     """
     choice = Choice(user, profile_name, machine, kept)
     if other is None:
-        name, theirs = moby.ORIGIN, moby.profile().table(choice.machine, choice.kept)
+        name, other_table = moby.ORIGIN, moby.profile().table(choice.machine, choice.kept)
     else:
         second = Choice(None, other, machine, kept)
-        name, theirs = second.profile.name, second.table
-    found = views.differences(choice.table, theirs, choice.machine)
+        name, other_table = second.profile.name, second.table
+    found = views.differences(choice.table, other_table, choice.machine)
     if as_json:
         output.print_json(
             {
@@ -178,13 +179,17 @@ def diff(
             }
         )
         return
-    click.echo(f"ours:   {choice.profile.name}\ntheirs: {name}\n")
-    rows = []
+    click.echo(f"ours:   {choice.profile.name}\ntheirs: {name}")
+    for ours, theirs, names in views.grouped(found):
+        click.echo(f"\nours {ours}, theirs {theirs} ({len(names)}):")
+        click.echo(click.wrap_text(" ".join(names), width=100, initial_indent="  ", subsequent_indent="  "))
+    click.echo("\nby their arguments, the first line that holds decides:")
     for each in found:
-        for line in range(max(len(each.ours), len(each.theirs))):
-            cells = [side[line] if line < len(side) else "" for side in (each.ours, each.theirs)]
-            rows.append(["" if line else each.name, *cells])
-    output.table(["call", "ours", "theirs"], rows)
+        if views.depends(each):
+            click.echo(f"  {each.name}")
+            for side, lines in (("ours", each.ours), ("theirs", each.theirs)):
+                for number, line in enumerate(lines):
+                    click.echo(f"    {'' if number else side:6}  {line}")
 
 
 @command.command("simulate", context_settings={"ignore_unknown_options": True})
@@ -232,3 +237,57 @@ def simulate(
         return
     shown = ", ".join(f"{value:#x}" for value in values[: max(len(arguments), 1)])
     click.echo(f"{syscalls.label(number, choice.machine)}({shown}): {answer}")
+
+
+@command.command("learn")
+@click.argument("user")
+@click.argument("words", nargs=-1, required=True, metavar="-- CMD…")
+@click.option("--output", "-o", "path", metavar="FILE", help="Default: /etc/ssh2container/seccomp/USER.json.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--no-trials", "skip_trials", is_flag=True, help="Do not try CMD without each call.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def learn(
+    user: str, words: tuple[str, ...], path: str | None, *, force: bool, skip_trials: bool, as_json: bool
+) -> None:
+    """Run CMD in a session of USER and write a profile that permits what it called.
+
+    CMD runs once with this terminal, once under the learnt profile and once without each of the
+    calls, the latter with /dev/null: what it does to writable volumes, it does each time. What
+    USER's own filter refuses with EPERM is carried out in the first run, and reported.
+
+    Exit status: 0 written, 125 nothing was learnt or written, 126 the user has no valid policy.
+    """
+    machine = syscalls.native()
+    path = path or os.path.join(filters.PROFILES[0], f"{user}.json")
+    if os.path.lexists(path) and not force:
+        raise SessionError(f"{path} exists", "", "name another with --output, or replace it with --force")
+    policy = store.load(user, provenance.groups_of(user))
+    with output.progress("learning") as advance:
+        found = lesson.teach(policy, user, words, trials=not skip_trials, told=advance)
+    try:
+        lesson.write(path, lesson.document(found, machine, words))
+    except OSError as problem:
+        raise SessionError(f"cannot write {path}", problem.strerror or "") from None
+    beyond = [syscalls.label(number, machine) for number in found.learnt.violations()]
+    used = sorted({syscalls.label(number, machine) for number, _ in found.learnt.used})
+    spared = lesson.spared_names(found, machine)
+    if as_json:
+        output.print_json(
+            {
+                "profile": path,
+                "rounds": found.rounds,
+                "used": used,
+                "spare": spared if found.spare is not None else None,
+                "beyond_policy": beyond,
+                "calls": sum(found.learnt.used.values()),
+            }
+        )
+        return
+    click.echo(f"{path}: {len(used)} system calls, seen {sum(found.learnt.used.values())} times", err=True)
+    if spared:
+        click.echo(f"CMD passes without one of: {' '.join(spared)}", err=True)
+    if beyond:
+        click.echo(f"USER's own filter refuses: {' '.join(beyond)}", err=True)
+    name = os.path.basename(path).removesuffix(".json")
+    inside = os.path.dirname(os.path.abspath(path)) == filters.PROFILES[0]
+    click.echo(f"use it with  seccomp: {{profile: {name if inside else path}}}", err=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # Actions newer than the kernel of the machine that builds must not be refused by libseccomp:
 # a filter may be built in a chroot or an emulator that cannot tell what the kernel has.
-_API_LEVEL = 3
+_API_LEVEL = 5  # user notification
 _BINARY_TREE = 2  # of SCMP_FLTATR_CTL_OPTIMIZE: looks a number up in logarithmic time
 _VIOLATION = rules.refuse(errno.EPERM)
 _NEXT_STAGE = pyseccomp.TRACE(0x6E78)

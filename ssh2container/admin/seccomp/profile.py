@@ -39,7 +39,7 @@ CAPABILITIES = tuple(
 )
 """Names by number, capabilities(7)."""
 
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_ALLOW": rules.ALLOW,
     "SCMP_ACT_LOG": rules.LOG,
     "SCMP_ACT_TRAP": rules.TRAP,
@@ -291,9 +291,9 @@ class _Reader:
         if name == _ERRNO:
             number = errno.EPERM if code is None else self.integer(place, code, _MAX_ERRNO)
             return rules.refuse(number)
-        if not isinstance(name, str) or name not in _ACTIONS:
-            raise self.wrong(place, name, ", ".join([_ERRNO, *_ACTIONS]))
-        return _ACTIONS[name]
+        if not isinstance(name, str) or name not in ACTIONS:
+            raise self.wrong(place, name, ", ".join([_ERRNO, *ACTIONS]))
+        return ACTIONS[name]
 
     def filter(self, place: str, item: object) -> dict[str, Any]:
         if item is None:

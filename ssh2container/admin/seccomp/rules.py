@@ -21,6 +21,7 @@ _INT = 0xFFFFFFFF
 
 ALLOW = 0x7FFF0000
 LOG = 0x7FFC0000
+NOTIFY = 0x7FC00000
 TRAP = 0x00030000
 KILL_THREAD = 0x00000000
 KILL_PROCESS = 0x80000000
@@ -50,6 +51,7 @@ def describe(action: int) -> str:
     words = {
         ALLOW: "allow",
         LOG: "allow and log",
+        NOTIFY: "ask the supervisor",
         TRAP: "SIGSYS",
         KILL_THREAD: "kill thread",
         KILL_PROCESS: "kill process",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .syscalls import Machine
 
 _ARGUMENTS = 6
+_VALUES_IN_A_LINE = 7
 
 
 class Summary(NamedTuple):
@@ -72,7 +73,10 @@ def words(decision: Decision) -> list[str]:
         *first, last = (condition.halves() for condition in conditions)
         head = " and ".join([*(" ".join(halves) for halves in first), last[0]])
         lines.setdefault(f"{action} when {head}", []).append(last[1])
-    found = [" ".join([head, " or ".join(values)]).rstrip() for head, values in lines.items()]
+    found = []
+    for head, values in lines.items():
+        for start in range(0, len(values) or 1, _VALUES_IN_A_LINE):
+            found.append(f"{head} {' or '.join(values[start : start + _VALUES_IN_A_LINE])}".rstrip())
     if all(rule.conditions for rule in decision.permissions):
         otherwise = rules.describe(decision.otherwise)
         found.append(f"else {otherwise}" if found else otherwise)
@@ -90,6 +94,20 @@ def differences(ours: Table, theirs: Table, machine: Machine) -> list[Difference
         if pair[0] != pair[1]:
             found.append(Difference(syscalls.label(number, machine), *pair))
     return sorted(found)
+
+
+def depends(difference: Difference) -> bool:
+    """Whether one side's answer depends on arguments."""
+    return max(len(difference.ours), len(difference.theirs)) > 1
+
+
+def grouped(found: Iterable[Difference]) -> list[tuple[str, str, list[str]]]:
+    """Return (our answer, their answer, names) of the differences that depend on no arguments."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in found:
+        if not depends(each):
+            groups.setdefault((each.ours[0], each.theirs[0]), []).append(each.name)
+    return [(*answers, names) for answers, names in sorted(groups.items())]
 
 
 _CLONE = {
