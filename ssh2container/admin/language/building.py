@@ -55,6 +55,8 @@ def build(places: Places, advance: Advance = lambda _: None) -> Built:
             built.problems += [problem for problem in error.problems if problem.key() not in known]
             continue
         valid.add(name)
+        if name == "config":
+            built.problems += compiler.unlisted(places, part.layers[0][2])
         try:
             fresh = compiler.write(name, part, places)
         except OSError as error:

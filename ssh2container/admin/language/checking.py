@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ssh2container.admin.language import comparing, compiler, lints, loader, provenance, reading
-from ssh2container.admin.language.problems import ERROR, WARNING, PolicyError, Problem, did_you_mean
+from ssh2container.admin.language.problems import ERROR, WARNING, PolicyError, Problem
 from ssh2container.admin.language.settings import POLICY, SITE
 from ssh2container.errors import Refusal
 from ssh2container.policy import rules, store
@@ -98,12 +98,7 @@ class _Installation:
             self.findings.add(*error.problems)
             site = SITE.defaults() | {"unlisted": ()}
         self.order = site["group_order"]
-        for group in site["unlisted"]:
-            path = self.places.source("groups/" + group)
-            found = f"group_order does not name {group}: its members are refused"
-            hint = did_you_mean(group, self.order) or f"add {group} to group_order in config.yaml"
-            self.findings.add(Problem(path, 0, 0, found,
-                                      hint=hint))  # fmt: skip
+        self.findings.add(*compiler.unlisted(self.places, site))
         for directory in (f"{self.places.configuration}/profiles", self.places.shipped):
             for name in compiler.names_in(directory):
                 self._file(f"{directory}/{name}.yaml", "profile")

@@ -12,7 +12,8 @@ from ssh2container.policy.layers import Part, identity_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from ssh2container.admin.language.loader import Loaded
     from ssh2container.admin.language.nodes import Node
@@ -71,6 +72,16 @@ def names_in(directory: str) -> list[str]:
     return sorted(
         name[: -len(SUFFIX)] for name in found if name.endswith(SUFFIX) and not name.startswith(".")
     )
+
+
+def unlisted(places: Places, site: Mapping[str, Any]) -> list[Problem]:
+    """Return an error for each file of a group that has no place in ``group_order``."""
+    problems = []
+    for group in site["unlisted"]:
+        found = f"group_order does not name {group}: its members are refused"
+        hint = did_you_mean(group, site["group_order"]) or f"add {group} to group_order in config.yaml"
+        problems.append(Problem(places.source("groups/" + group), 0, 0, found, hint=hint))
+    return problems
 
 
 def write(name: str, made: Part, places: Places) -> bool:

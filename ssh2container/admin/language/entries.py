@@ -119,9 +119,7 @@ class Environment(Entries):
 
     def read(self, node: Node, report: Report) -> Any:
         if isinstance(node, Mapping):
-            pairs: list[tuple[str, Node, Node, Node]] = [
-                (key.text, value, key, value) for key, value in node.pairs
-            ]
+            pairs: list[tuple[str, Node, Node]] = [(key.text, value, key) for key, value in node.pairs]
         elif isinstance(node, Sequence):
             pairs = []
             for item in node.items:
@@ -129,15 +127,15 @@ class Environment(Entries):
                 if text is not None:
                     name, equals, rest = text.partition("=")
                     line, column = item.line, item.column
-                    pairs.append((name, Scalar(rest, line, column, plain=not equals), item, item))
+                    pairs.append((name, Scalar(rest, line, column, plain=not equals), item))
         else:
             return report.fail(node, f"{node.found} instead of a map", self.allowed)
         entries: dict[str, tuple[Any, Node]] = {}
-        for name, value, key, place in pairs:
+        for name, value, place in pairs:
             if not re.fullmatch(ENVIRONMENT_NAME, name):
-                report.fail(key, f"the variable name {quoted(name)}", "letters, digits and _")
+                report.fail(place, f"the variable name {quoted(name)}", "letters, digits and _")
             elif name in entries:
-                report.fail(key, f"{quoted(name)} is listed twice", hint="keep one of them")
+                report.fail(place, f"{quoted(name)} is listed twice", hint="keep one of them")
             else:
                 text = self._value(value, report)
                 if text is not INVALID:
@@ -145,14 +143,9 @@ class Environment(Entries):
         return entries
 
     def _value(self, node: Node, report: Report) -> Any:
-        if isinstance(node, Scalar) and node.plain:
-            if node.text == "":
-                return None
-            # Compose takes numbers here, and a number that is its own text cannot surprise.
-            if re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", node.text):
-                return node.text
-        kind = Text("a text", limit=65536)
-        return kind.read(node, report)
+        if isinstance(node, Scalar) and node.plain and not node.text:
+            return None
+        return Text("a text", numeric=True, limit=65536).read(node, report)
 
     def write_entry(self, key: str, value: str | None) -> str:
         return f"{key}:" if value is None else f"{key}: {flow(value)}"
@@ -197,7 +190,7 @@ class Ulimits(Entries):
                 continue
             limit = self._limit(value, report)
             if limit is not INVALID:
-                entries[key.text] = (limit, value)
+                entries[key.text] = (limit, key)
         return entries
 
     def _limit(self, node: Node, report: Report) -> Any:

@@ -163,7 +163,7 @@ class Networks(Entries):
             else:
                 found = self.fields.read(value, report)
                 if found is not None:
-                    entries[key.text] = ((key.text, found.get("ipv4_address"), found.get("gateway")), value)
+                    entries[key.text] = ((key.text, found.get("ipv4_address"), found.get("gateway")), key)
         return entries
 
     def write_entry(self, key: str, value: tuple[str, str | None, str | None]) -> str:

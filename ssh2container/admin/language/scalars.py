@@ -16,24 +16,38 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+WHOLE_NUMBER = r"-?(0|[1-9][0-9]{0,18})"
 SIZE_UNITS = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 DURATION_UNITS_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Text(Kind):
-    """A text that matches ``pattern``; specifiers are allowed when ``specific``."""
+    """A text that matches ``pattern``.
+
+    specific: specifiers are allowed. numeric: so are numbers without quotes, where a number that is
+    its own text cannot surprise.
+    """
 
     name = "text"
 
     def __init__(
-        self, allowed: str = "a text", pattern: str = r"(?s).*", *, specific: bool = False, limit: int = 4096
+        self,
+        allowed: str = "a text",
+        pattern: str = r"(?s).*",
+        *,
+        specific: bool = False,
+        numeric: bool = False,
+        limit: int = 4096,
     ) -> None:
         self.allowed = allowed
         self.pattern = re.compile(pattern)
         self.specific = specific
+        self.numeric = numeric
         self.limit = limit
 
     def read(self, node: Node, report: Report) -> Any:
+        if self.numeric and isinstance(node, Scalar) and re.fullmatch(WHOLE_NUMBER, node.text):
+            return self.check(node.text, node, report)
         text = self.text(node, report)
         if text is None:
             return INVALID
@@ -57,7 +71,8 @@ class Text(Kind):
         return flow(value)
 
     def schema(self) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": "string", "maxLength": self.limit}
+        type_: str | list[str] = ["string", "integer"] if self.numeric else "string"
+        schema: dict[str, Any] = {"type": type_, "maxLength": self.limit}
         if self.pattern.pattern != r"(?s).*":
             schema["pattern"] = f"^(?:{self.pattern.pattern})$"
         return schema
@@ -171,7 +186,7 @@ class Count(Kind):
         scalar = self.scalar(node, report)
         if scalar is None:
             return INVALID
-        if not re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", scalar.text):
+        if not re.fullmatch(WHOLE_NUMBER, scalar.text):
             trap = surprise(scalar)
             found = f"{scalar.text} {trap}" if trap and scalar.text else f"found {quoted(scalar.text)}"
             return report.fail(node, found, self.allowed)
@@ -185,7 +200,7 @@ class Count(Kind):
 
     def schema(self) -> dict[str, Any]:
         whole = {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
-        return {"anyOf": [whole, {"type": "string", "pattern": "^-?(0|[1-9][0-9]{0,18})$"}]}
+        return {"anyOf": [whole, {"type": "string", "pattern": f"^{WHOLE_NUMBER}$"}]}
 
 
 class Fraction(Kind):

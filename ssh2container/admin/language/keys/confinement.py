@@ -36,14 +36,18 @@ SETTINGS = [
     ),
     Setting(
         "seccomp.allow",
-        ListOf(Text("a system call by name or number", r"[a-z_][a-z0-9_]{0,63}|0|[1-9][0-9]{0,3}")),
+        ListOf(
+            Text("a system call by name or number", r"[a-z_][a-z0-9_]{0,63}|0|[1-9][0-9]{0,3}", numeric=True)
+        ),
         {},
         "System calls to allow beyond the profile.",
         "seccomp: {allow: [ptrace]}",
     ),
     Setting(
         "seccomp.deny",
-        ListOf(Text("a system call by name or number", r"[a-z_][a-z0-9_]{0,63}|0|[1-9][0-9]{0,3}")),
+        ListOf(
+            Text("a system call by name or number", r"[a-z_][a-z0-9_]{0,63}|0|[1-9][0-9]{0,3}", numeric=True)
+        ),
         {},
         "System calls to refuse beyond the profile.",
         "seccomp: {deny: [memfd_create]}",
