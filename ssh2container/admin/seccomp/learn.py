@@ -252,7 +252,8 @@ def spare(
 ) -> set[tuple[int, Rule | None]]:
     """Try the command without each thing it used; return what it passes without.
 
-    run: as for :func:`watch`. passing: how a run ends that passes. told: is given the name of each call as it is tried.
+    run: as for :func:`watch`. passing: how a run ends that passes. told: is given the name of each
+    call as it is tried.
     """
     found = set()
     for item in sorted(learnt.used, key=str):

@@ -75,8 +75,10 @@ def words(decision: Decision) -> list[str]:
         lines.setdefault(f"{action} when {head}", []).append(last[1])
     found = []
     for head, values in lines.items():
-        for start in range(0, len(values) or 1, _VALUES_IN_A_LINE):
-            found.append(f"{head} {' or '.join(values[start : start + _VALUES_IN_A_LINE])}".rstrip())
+        found += [
+            f"{head} {' or '.join(values[start : start + _VALUES_IN_A_LINE])}".rstrip()
+            for start in range(0, len(values) or 1, _VALUES_IN_A_LINE)
+        ]
     if all(rule.conditions for rule in decision.permissions):
         otherwise = rules.describe(decision.otherwise)
         found.append(f"else {otherwise}" if found else otherwise)
