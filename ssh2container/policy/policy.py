@@ -248,19 +248,27 @@ class Seccomp(Value):
 
 
 class Record(Value):
-    """What is recorded; ``transfers`` is "none", "names" or "hashes"."""
+    """What is recorded, and where.
 
-    __slots__ = ("input", "on_failure", "terminal", "transfers")
+    to: "collector" or "user_directory"; directory: the latter, with specifiers.
+    transfers: "none", "names" or "hashes". on_failure: "end_session" or "go_on".
+    """
+
+    __slots__ = ("directory", "input", "on_failure", "terminal", "to", "transfers")
 
     def __init__(
         self,
         terminal: bool,
         input: bool,
+        to: str,
+        directory: str,
         transfers: str,
         on_failure: str,
     ) -> None:
         self.terminal = terminal
         self.input = input
+        self.to = to
+        self.directory = directory
         self.transfers = transfers
         self.on_failure = on_failure
 
@@ -374,6 +382,8 @@ class Policy:
         self.record = Record(
             values["record.terminal"],
             values["record.input"],
+            values["record.to"],
+            values["record.directory"],
             values["record.transfers"],
             values["record.on_failure"],
         )
@@ -392,10 +402,14 @@ class Policy:
         ]
         return blake2b(marshal.dumps(canonical, 2), digest_size=16).hexdigest()
 
-    def origin(self, key: str) -> Origin | None:
-        """Where ``key`` was written: a setting, or an item of one such as "volumes./course".
+    def written(self, key: str) -> Origin | None:
+        """Return where exactly ``key`` was written; None is a built-in default."""
+        return Origin(*self._origins[key]) if key in self._origins else None
 
-        A key that nobody wrote has the origin of the setting around it; None is a built-in default.
+    def origin(self, key: str) -> Origin | None:
+        """Return the line to blame for ``key``: a setting, or an item such as "volumes./course".
+
+        A key that nobody wrote has the origin of the map or list around it; None: nobody wrote that.
         """
         while key:
             if key in self._origins:

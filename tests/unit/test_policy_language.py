@@ -264,8 +264,8 @@ def test_traps_are_refused_unquoted_and_taken_in_quotes(written: str, meaning: s
 @pytest.mark.parametrize(
     "key",
     ["storage_opt: {size: %s}", "storage_opt: {inodes: %s}", "access: {sftp: {umask: %s}}",
-     "access: {login: %s}", "stop_grace_period: %s", "image: %s", "hostname: %s", "ulimits: {core: %s}", "environment: {A: %s}",
-     "accept_env: [%s]"],
+     "access: {login: %s}", "stop_grace_period: %s", "image: %s", "hostname: %s",
+     "ulimits: {core: %s}", "environment: {A: %s}", "accept_env: [%s]"],
 )  # fmt: skip
 @pytest.mark.parametrize("trap", ["no", "010", "1:30", "077", "~", "0x10", "1_0"])
 def test_no_key_takes_a_trap(key: str, trap: str) -> None:

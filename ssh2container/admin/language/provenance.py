@@ -124,7 +124,7 @@ def _is_word(policy: Policy, setting: Setting) -> bool:
 def _setting(policy: Policy, setting: Setting, name: str, indent: int) -> Sequence[Row]:
     value = policy.values[setting.key]
     kind = setting.kind
-    origin = str(policy.origin(setting.key) or BUILT_IN)
+    origin = str(policy.written(setting.key) or BUILT_IN)
     if not isinstance(kind, Entries) or not isinstance(value, dict) or not value:
         return [Row(setting.key, indent, f"{name}: {kind.write(value)}", origin)]
     dash = "" if kind.write(value).startswith("{") else "- "
@@ -144,4 +144,4 @@ def _entry(
     indent: int,
 ) -> Row:
     key = f"{setting.key}.{entry}"
-    return Row(key, indent, dash + kind.write_entry(entry, value), str(policy.origin(key) or BUILT_IN))
+    return Row(key, indent, dash + kind.write_entry(entry, value), str(policy.written(key) or BUILT_IN))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ssh2container.admin.language.declaration import Setting
-from ssh2container.admin.language.scalars import Choice, Flag, Optional, Text
+from ssh2container.admin.language.scalars import Choice, Flag, Optional, Path, Text
 
 SETTINGS = [
     Setting(
@@ -23,10 +23,26 @@ SETTINGS = [
         supported=False,
     ),
     Setting(
+        "record.to",
+        Choice("collector", "user_directory"),
+        "collector",
+        "Who keeps the recordings: a service of a uid of its own, or the user's own uid, which can change them.",
+        "record: {to: collector}",
+        supported=False,
+    ),
+    Setting(
+        "record.directory",
+        Path("an absolute path on the host"),
+        "%h/.ssh2container/recordings",
+        "The directory on the host for record.to: user_directory; the session makes it.",
+        "record: {to: user_directory, directory: /srv/recordings/%u}",
+        supported=False,
+    ),
+    Setting(
         "record.transfers",
         Choice("none", "names", "hashes"),
         "none",
-        "What is kept of transferred files.",
+        "What is kept of transferred files: names is path, direction, size and duration of each.",
         "record: {transfers: names}",
         supported=False,
     ),
