@@ -4,6 +4,7 @@
 
 readonly python=/usr/bin/python3
 readonly needed_packages=(python3 python3-prctl python3-yaml python3-click python3-rich libseccomp2)
+readonly build_packages=(gcc libc6-dev libpython3-dev)
 extra_packages=()
 readonly needed_modules=(prctl yaml click rich)
 readonly oldest_python=3.11
@@ -99,8 +100,11 @@ install_packages() {
         for package in "${needed_packages[@]}" "${extra_packages[@]}"; do
             is_installed "$package" || missing+=("$package")
         done
-        if ! wheel_is_installed && [[ -z $wheels_from_site ]] && ! $python -m pip --version >/dev/null 2>&1; then
-            missing+=(python3-pip)
+        if ! is_staged; then
+            $python -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+            for package in "${build_packages[@]}"; do
+                is_installed "$package" || missing+=("$package")
+            done
         fi
         if ((${#missing[@]})); then
             act "apt-get install ${missing[*]}" apt_install "${missing[@]}"
@@ -171,7 +175,8 @@ choose_directory() {
     target=$lib/$name
 }
 
-wheel_is_installed() {
+# is_staged: whether the version is complete already, so that nothing is needed to make it.
+is_staged() {
     [[ -x $python ]] && $python -IBc 'import prctl, yaml' 2>/dev/null || return 1
     choose_directory
     [[ -d $target ]]
@@ -201,6 +206,8 @@ stage_the_code() {
     $python -IBc 'import sys; sys.path.insert(0, sys.argv[1])
 from ssh2container.admin import skeleton
 skeleton.build(sys.argv[1] + "/skeleton")' "$stage"
+    tell 'build the door to the kernel'
+    build_extension
     tell 'compile to bytecode'
     compile_bytecode
     printf '%s\n' "$digest" >"$stage/DIGEST"
@@ -249,6 +256,35 @@ print("yaml", os.path.dirname(yaml.__file__))
     done
 }
 
+# One page of C on CPython's stable ABI: it serves every later Python of this machine too.
+build_extension() {
+    local page=$stage/ssh2container/kernel/_syscall.c include log
+    include=$($python -IBc 'import sysconfig; print(sysconfig.get_path("include"))')
+    log=$(mktemp)
+    if ! gcc -O2 -fPIC -shared -Wall -Wextra -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro,-z,now \
+        -I "$include" -o "${page%.c}.abi3.so" "$page" >"$log" 2>&1; then
+        tail -n 10 "$log" >&2
+        fail "the C compiler refused $page (its last lines are above)" \
+            "needed are gcc and Python's headers: ${build_packages[*]}"
+    fi
+    rm -f "$log"
+    chmod 644 "${page%.c}.abi3.so"
+}
+
+# The modules of a session in one file (ssh2container/admin/bundle.py). It names its files' final places, so it is
+# made there; without it a login imports them one by one.
+build_bundle() {
+    local bundle
+    bundle=$target/$($python -ISBc 'import sys; print(f"{sys.implementation.cache_tag}-{sys.hexversion:x}.bundle")')
+    [[ -e $bundle ]] && return
+    act "bundle a session's modules" make_bundle
+}
+
+make_bundle() {
+    $python -ISB "$target/ssh2container/admin/bundle.py" "$target" >/dev/null ||
+        fail "a session's modules cannot be imported" 'its last lines are above'
+}
+
 # The bytecode is checked by the time and size of its source. Hash-based bytecode measured no faster (the source is
 # looked at in either case), and unchecked it would hide an administrator's emergency edit.
 compile_bytecode() {
@@ -293,6 +329,7 @@ install_configuration() {
 # ---- 6 -------------------------------------------------------------------------------------------------------------
 
 switch_version() {
+    if ! $dry_run; then build_bundle; fi
     if [[ $(readlink "$lib/current" 2>/dev/null) == "${target##*/}" ]]; then
         tell "already ${target##*/}"
         return
@@ -310,8 +347,10 @@ switch_now() {
 install_programs() {
     put "$source_tree/bin/ssh2container" /usr/bin/ssh2container 755
     put "$source_tree/bin/ssh2containerctl" "$control" 755
-    put "$source_tree/docs/man/ssh2container.1" /usr/share/man/man1/ssh2container.1
-    put "$source_tree/docs/man/ssh2containerctl.8" /usr/share/man/man8/ssh2containerctl.8
+    local page
+    for page in "$source_tree"/docs/man/*.[1-8]; do
+        put "$page" "/usr/share/man/man${page##*.}/${page##*/}"
+    done
     if $dry_run && [[ ! -x $control ]]; then
         tell 'would install completions for bash, zsh and fish and the policy schema'
         return
