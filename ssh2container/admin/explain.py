@@ -91,7 +91,7 @@ def explain(user: str, words: Sequence[str], *, terminal: bool | None = None) ->
     account = Account.named(user)
     policy = store.load(account.name, account.groups)
     host = Host.observe(policy, account, _EXPLAINED)
-    host.terminal = not words if terminal is None else terminal
+    host.terminal = host.interactive = not words if terminal is None else terminal
     arguments = [b"-c", os.fsencode(" ".join(words))] if words else []
     request = Request.parse(arguments, {})
     return Explanation(account, policy, make(request, account, policy, host, {b"TERM": b"xterm-256color"}))

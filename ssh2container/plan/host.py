@@ -83,7 +83,8 @@ class Host:
     top: directories at the root of a host whose /usr is not merged.
     skel: (path, mode, content) for a new home, parents first.
     sources: the volumes' target -> Source; home: the Source of a kept home.
-    terminal: whether stdin is a terminal. bpf: the compiled system-call filter.
+    terminal: whether one of the standard descriptors is a terminal; interactive: whether stdin is.
+    hushed: whether a kept home says that it wants no welcome. bpf: the compiled system-call filter.
     recorder: the filter that records violations, b"" when the policy does not want them recorded.
     resolv_conf: the host's resolver configuration, for sessions on its network.
     """
@@ -93,7 +94,9 @@ class Host:
         "etc",
         "etc_links",
         "home",
+        "hushed",
         "image",
+        "interactive",
         "last_capability",
         "masked_directories",
         "masked_files",
@@ -122,6 +125,8 @@ class Host:
     sources: dict[str, Source]
     home: Source | None
     terminal: bool
+    interactive: bool
+    hushed: bool
     bpf: bytes
     recorder: bytes
     resolv_conf: bytes
@@ -131,7 +136,8 @@ class Host:
         """Look at all that ``policy`` needs. Raises Refusal where something it names is missing."""
         self = cls()
         self.session = session
-        self.terminal = os.isatty(0)
+        self.interactive = os.isatty(0)
+        self.terminal = self.interactive
         self.image = Image.find(policy.image)
         self.skeleton = f"{SKELETONS}/{self.image.kind}"
         if not os.path.isdir(self.skeleton):
@@ -150,9 +156,10 @@ class Host:
             self.etc_links = tuple(_links("/etc", ETC_LINKS))
             self.top = tuple(name for name in _OLD_TOP if _is_plain_directory("/" + name))
         values = specifier_values(account, session)
-        self.home = None
+        self.home, self.hushed = None, False
         if policy.home is not None:
             self.home = _source("home", specifiers.expand(policy.home.source or "", values), account)
+            self.hushed = self.interactive and os.path.lexists(self.home.path + "/.hushlogin")
         elif self.image.kind == "host":
             self.skel = tuple(_skel("/etc/skel"))
         self.sources = {

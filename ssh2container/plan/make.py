@@ -6,7 +6,7 @@ from ssh2container.errors import Refusal
 from ssh2container.kernel import namespaces
 from ssh2container.policy import specifiers
 
-from . import accounts, environment, program, tree
+from . import accounts, environment, greeting, program, tree
 from .host import specifier_values
 from .operations import confinement, identity, limits, network
 
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ssh2container.policy.policy import Policy
+    from ssh2container.policy.policy import Policy, Record, Sessions
 
     from .account import Account
     from .host import Host
@@ -39,20 +39,25 @@ class Plan:
     the payload; it ends them without rights. payload: the last ones before the program.
     program: what is executed; environment, directory: with which. terminal: whether the payload
     gets a terminal of its own. grace: seconds between asking the payload to end and ending it.
+    greeting: what the terminal shows before the payload's first byte. deadlines: limits in time, or
+    None. recording: what is kept of the session, or None.
     call: None. :meth:`calling` makes plans with a function in place of the program.
     """
 
     __slots__ = (
         "call",
+        "deadlines",
         "directory",
         "environment",
         "grace",
+        "greeting",
         "image",
         "init",
         "monitor",
         "namespaces",
         "payload",
         "program",
+        "recording",
         "session",
         "terminal",
     )
@@ -68,6 +73,9 @@ class Plan:
     directory: str
     terminal: bool
     grace: float
+    greeting: bytes
+    deadlines: Sessions | None
+    recording: Record | None
     call: Callable[[], int] | None
 
     def operations(self) -> tuple[Operation, ...]:
@@ -116,6 +124,11 @@ def make(
     plan.image = host.image
     plan.terminal = host.terminal
     plan.grace = policy.stop_grace_period
+    plan.greeting = b""
+    if request.kind == "login" and host.interactive:
+        plan.greeting = greeting.compose(policy, values, home=home, hushed=host.hushed)
+    plan.deadlines = _deadlines(policy, host)
+    plan.recording = _recording(policy, host, values)
     plan.directory = home
     plan.environment = environment.make(
         request,
@@ -179,6 +192,23 @@ def _admit(account: Account, policy: Policy) -> None:
         raise Refusal(
             f"cannot run as {policy.user}", "a user of the image needs userns_mode: range", "", "identity-map"
         )
+
+
+def _deadlines(policy: Policy, host: Host) -> Sessions | None:
+    """Return the limits in time that this session has; nobody sees traffic without a terminal."""
+    limits = policy.sessions
+    idle = limits.idle_timeout is not None and host.terminal
+    return limits if idle or limits.max_duration is not None else None
+
+
+def _recording(policy: Policy, host: Host, values: Mapping[str, str]) -> Record | None:
+    record = policy.record
+    if not (record.terminal and host.terminal):
+        return None
+    directory = specifiers.expand(record.directory, values)
+    return type(record)(
+        record.terminal, record.input, record.to, directory, record.transfers, record.on_failure
+    )
 
 
 def _namespaces(policy: Policy) -> int:

@@ -315,6 +315,7 @@ class Policy:
         "user",
         "userns_mode",
         "volumes",
+        "welcome",
     )
 
     image: str
@@ -349,6 +350,7 @@ class Policy:
     record: Record
     banner: str | None
     motd: str | None
+    welcome: bool
 
     def __init__(self, values: Values, origins: Mapping[str, tuple[str, int]]) -> None:
         self._values = values
@@ -444,6 +446,7 @@ PLAIN = (
     "stop_grace_period",
     "banner",
     "motd",
+    "welcome",
 )
 LISTS = ("accept_env", "cap_add")
 

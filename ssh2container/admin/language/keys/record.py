@@ -58,16 +58,22 @@ SETTINGS = [
         "banner",
         Optional(Text("a text", limit=4096), "none"),
         None,
-        "A text shown before an interactive session.",
+        "A text that a login's terminal shows first.",
         'banner: "Authorised use only"',
-        supported=False,
     ),
     Setting(
         "motd",
         Optional(Text("a text", limit=4096), "none"),
         None,
-        "A text shown when an interactive session starts.",
+        "A text that a login's terminal shows right before the shell starts.",
         'motd: "Welcome to the lab"',
-        supported=False,
+    ),
+    Setting(
+        "welcome",
+        Flag(),
+        True,
+        "Whether a login's terminal shows what is kept and what is gone at logout; ~/.hushlogin in a kept "
+        "home hides it, too.",
+        "welcome: false",
     ),
 ]
