@@ -1,9 +1,9 @@
 """The image of a session, as one small file of the image store describes it.
 
 The store (``admin.images.store`` writes it, docs/images.md shows it) is laid out for this reader:
-``names/REFERENCE`` and ``digests/HEX`` lead to the record of one version, a marshal file; the
-version's files lie in ``trees/HEX``. A login opens the record and the version's directory, nothing
-else, whatever the size of the image.
+``names/REFERENCE`` leads to ``trees/HEX/record``, a marshal file that describes one version, and the
+version's files lie beside it. A login opens the record and the version's directory, nothing else,
+whatever the size of the image.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ class Image:
         if reference == HOST:
             return cls(HOST, kind="host", root="/usr")
         path = images + "/" + record_path(reference)
+        if "@" in reference and not os.access(path, os.F_OK):
+            path = f"{images}/digests/{reference[-_HEX_DIGITS:]}"  # the registry's digest of a version
         attempts = 3  # the version may be replaced and collected between two of our steps
         for _ in range(attempts):
             record = _read(path, reference)
@@ -157,7 +159,7 @@ class Image:
 
 
 def record_path(reference: str) -> str:
-    """Return where, below the store, the record of ``reference`` is (``names/…`` or ``digests/…``).
+    """Return where, below the store, the record of ``reference`` is (``names/…`` or ``trees/HEX/record``).
 
     ``[REGISTRY[:PORT]/]NAME[:TAG][@sha256:HEX]``; ``:latest`` and no tag are the same. A digest
     decides alone. Raises Refusal for anything else: no reference can leave the store.
@@ -168,7 +170,7 @@ def record_path(reference: str) -> str:
         if kind != "sha256" or len(hexadecimal) != _HEX_DIGITS or not _HEX.issuperset(hexadecimal):
             raise _malformed(reference, "after @ comes sha256: and 64 hexadecimal digits")
         _file_name(name, reference)
-        return "digests/" + hexadecimal
+        return f"trees/{hexadecimal}/record"
     return "names/" + _file_name(name, reference)
 
 

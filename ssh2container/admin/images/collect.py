@@ -10,6 +10,7 @@ import shutil
 from typing import NamedTuple
 
 from ssh2container.admin.images.store import Store, Version, locked
+from ssh2container.errors import SessionError
 
 _DIGEST = re.compile(rb"sha256:([0-9a-f]{64})")
 POLICIES = "/etc/ssh2container"
@@ -66,8 +67,6 @@ def _retire(store: Store, version: Version, *, dry_run: bool) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not dry_run:
-            # In this order a reader finds either all of it or nothing.
-            _unlink(f"{store.path}/digests/{version.hexadecimal}")
             gone = f"{store.path}/staging/{version.hexadecimal}"
             os.rename(tree, gone)
             shutil.rmtree(gone, ignore_errors=True)
@@ -79,21 +78,15 @@ def _retire(store: Store, version: Version, *, dry_run: bool) -> bool:
 
 
 def _orphans(store: Store) -> None:
-    """Remove trees without info.json, and records and links that lead nowhere."""
+    """Remove trees without info.json, and registry digests of what is gone."""
     for entry in os.listdir(f"{store.path}/trees"):
         path = f"{store.path}/trees/{entry}"
         if not os.path.exists(f"{path}/info.json"):
             shutil.rmtree(path, ignore_errors=True)
     for entry in os.listdir(f"{store.path}/digests"):
         path = f"{store.path}/digests/{entry}"
-        target = os.path.realpath(path)
-        if not os.path.isdir(f"{store.path}/trees/{os.path.basename(target)}"):
-            _unlink(path)
-
-
-def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        if not os.path.exists(path):
+            os.unlink(path)
 
 
 def _pinned(store: Store, policies: str) -> dict[str, str]:
@@ -104,8 +97,8 @@ def _pinned(store: Store, policies: str) -> dict[str, str]:
             path = f"{directory}/{name}"
             with contextlib.suppress(OSError), open(path, "rb") as file:
                 for match in _DIGEST.findall(file.read(1 << 20)):
-                    target = os.path.realpath(f"{store.path}/digests/{match.decode()}")
-                    pinned["sha256:" + os.path.basename(target)] = path
+                    with contextlib.suppress(SessionError):
+                        pinned[store.version(f"pinned@sha256:{match.decode()}").digest] = path
     return pinned
 
 

@@ -2,11 +2,11 @@
 
 Layout below ``/var/lib/ssh2container/images`` (plan.image reads the first two)::
 
-    names/REFERENCE    → ../digests/HEX         a name and its current version
+    names/REFERENCE    → ../trees/HEX/record    a name and its current version
     origins/REFERENCE  JSON                     what ``update`` imports again
-    digests/HEX        the record, marshal      (registry digests are links to it)
+    digests/HEX        → ../trees/HEX2/record   a registry's digest of a version
     trees/HEX/root     the files, owned by root; range-BASE: the same, shifted
-    trees/HEX/{info.json,manifest.gz}           where it came from; what it must hold
+    trees/HEX/{record,info.json,manifest.gz}    what logins read; where it came from; what it must hold
     staging/           mode 700: what is being made; swept when its maker is gone
 
 Everything becomes visible by one rename(2), after the data is on the disk: whoever is killed, and
@@ -33,8 +33,6 @@ from ssh2container.admin.images import ids, manifest, metadata, ownership
 from ssh2container.admin.images.streams import Defaults, Progress, Unpacked, make_root
 from ssh2container.errors import NotFound, SessionError
 from ssh2container.plan import image as reader
-
-_LONGEST_PLACING_SECONDS = 600  # between the two calls of Store._place, however slow the disk
 
 
 class Version(NamedTuple):
@@ -94,7 +92,7 @@ class Store:
         for entry in _listed(f"{self.path}/names"):
             with contextlib.suppress(OSError):
                 target = os.readlink(f"{self.path}/names/{entry}")
-                found[entry.replace("+", "/")] = "sha256:" + os.path.basename(target)
+                found[entry.replace("+", "/")] = "sha256:" + _version_of(target)
         return dict(sorted(found.items()))
 
     def origin(self, reference: str) -> dict[str, Any]:
@@ -120,11 +118,11 @@ class Store:
         if reference.startswith("sha256:"):
             matching = [version for digest, version in versions.items() if digest.startswith(reference)]
         else:
-            try:
-                target = os.path.realpath(f"{self.path}/{reader.record_path(reference)}")
-            except OSError as error:
-                raise SessionError(f"cannot read {reference}", str(error), step="image") from None
-            matching = [v for v in versions.values() if v.hexadecimal == os.path.basename(target)]
+            path = f"{self.path}/{reader.record_path(reference)}"
+            if "@" in reference and not os.path.exists(path):
+                path = f"{self.path}/digests/{reference.rpartition(':')[2]}"
+            target = os.path.realpath(path)
+            matching = [v for v in versions.values() if v.hexadecimal == _version_of(target)]
         if len(matching) != 1:
             raise NotFound(
                 f"there is no image {reference}" if not matching else f"{reference} is ambiguous",
@@ -164,7 +162,8 @@ class Store:
     def prepare(self) -> None:
         """Make the store's directories; raises SessionError."""
         try:
-            os.makedirs(self.path, 0o755, exist_ok=True)
+            os.makedirs(self.path, exist_ok=True)
+            os.chmod(self.path, 0o755)  # noqa: S103 - users traverse it
             for name, mode in (
                 ("names", 0o755),
                 ("digests", 0o755),
@@ -229,12 +228,12 @@ class Store:
             os.chmod(finished, 0o755)  # noqa: S103
             for name in ("root", manifest.NAME, "info.json"):
                 os.rename(f"{staging.path}/{name}", f"{finished}/{name}")
+            _write(f"{finished}/record", _record(info, facts))
             progress("writing to the disk", 0, 0)
             flush(finished)
             if os.path.isdir(place):
                 _remove(place)  # left by an interrupted rm: it has no info.json
             os.rename(finished, place)
-        self.write_record(version)
         self._alias(version, source.get("digest", ""))
         return version
 
@@ -242,20 +241,7 @@ class Store:
         """Write the record that logins read, from info.json and the tree."""
         tree = self.tree(version)
         facts = metadata.gather(f"{tree}/root", manifest.read(f"{tree}/{manifest.NAME}"))
-        record = {
-            "format": reader.FORMAT,
-            "digest": version.digest,
-            "environment": tuple((key, value) for key, value in version.info["defaults"]["environment"]),
-            "user": version.info["defaults"]["user"],
-            "working_directory": version.info["defaults"]["working_directory"],
-            "command": tuple(version.info["defaults"]["command"]),
-            "passwd": facts.passwd,
-            "group": facts.group,
-            "programs": facts.programs,
-            "inside_id": facts.inside_id,
-            "range": tuple(version.info["range"]),
-        }
-        self._place(f"digests/{version.hexadecimal}", content=marshal.dumps(record, 4))
+        self._place(f"trees/{version.hexadecimal}/record", content=_record(version.info, facts))
 
     def point(self, reference: str, version: Version, origin: dict[str, Any] | None = None) -> None:
         """Let ``reference`` mean ``version`` from now on; sessions that run keep what they have.
@@ -265,7 +251,7 @@ class Store:
         name = self.check_name(reference)
         content = json.dumps(origin or version.info["source"]).encode()
         self._place(name.replace("names/", "origins/", 1), content=content)
-        self._place(name, link=f"../digests/{version.hexadecimal}")
+        self._place(name, link=f"../trees/{version.hexadecimal}/record")
         flush(f"{self.path}/names")
 
     @staticmethod
@@ -289,25 +275,26 @@ class Store:
     def update_info(self, version: Version) -> None:
         """Write ``version.info`` and the record anew, atomically."""
         content = json.dumps(version.info, indent=1).encode()
-        self._place(f"trees/{version.hexadecimal}/info.json", content=content)
         self.write_record(version)
+        self._place(f"trees/{version.hexadecimal}/info.json", content=content)
 
     def _alias(self, version: Version, digest: str) -> None:
         if digest.startswith("sha256:") and digest != version.digest:
-            self._place(f"digests/{digest[7:]}", link=version.hexadecimal)
+            self._place(f"digests/{digest[7:]}", link=f"../trees/{version.hexadecimal}/record")
 
     def _place(self, name: str, *, content: bytes | None = None, link: str = "") -> None:
         temporary = f"{self.path}/staging/{secrets.token_hex(8)}.new"
-        try:
-            if content is None:
-                os.symlink(link, temporary)
-            else:
-                _write(temporary, content)
-            os.rename(temporary, f"{self.path}/{name}")
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with locked(f"{self.path}/staging"):
+            try:
+                if content is None:
+                    os.symlink(link, temporary)
+                else:
+                    _write(temporary, content)
+                os.rename(temporary, f"{self.path}/{name}")
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
 
     def sweep(self) -> None:
         """Remove what makers that are gone have left in ``staging``; the caller has locked it."""
@@ -316,8 +303,7 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 status = os.lstat(path)
                 if not stat.S_ISDIR(status.st_mode):
-                    if time.time() - status.st_mtime > _LONGEST_PLACING_SECONDS:
-                        os.unlink(path)
+                    os.unlink(path)
                     continue
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -374,6 +360,30 @@ def _write(path: str, content: bytes) -> None:
         file.flush()
         os.fchmod(descriptor, 0o644)
         os.fsync(descriptor)
+
+
+def _version_of(record: str) -> str:
+    """Return the version whose record ``…/trees/HEX/record`` is."""
+    return os.path.basename(os.path.dirname(record))
+
+
+def _record(info: dict[str, Any], facts: metadata.Facts) -> bytes:
+    """Return what plan.image reads."""
+    defaults = info["defaults"]
+    record = {
+        "format": reader.FORMAT,
+        "digest": info["digest"],
+        "environment": tuple((key, value) for key, value in defaults["environment"]),
+        "user": defaults["user"],
+        "working_directory": defaults["working_directory"],
+        "command": tuple(defaults["command"]),
+        "passwd": facts.passwd,
+        "group": facts.group,
+        "programs": facts.programs,
+        "inside_id": facts.inside_id,
+        "range": tuple(info["range"]),
+    }
+    return marshal.dumps(record, 4)
 
 
 def _read_json(path: str) -> dict[str, Any]:

@@ -151,7 +151,9 @@ class Unpacker:
                 os.unlink(made)
             except FileNotFoundError:
                 if os.path.islink(made):
-                    os.unlink(made)  # it leads nowhere inside the image
+                    # /var/run may well lead to a /run that the image leaves to its host.
+                    os.makedirs(os.path.realpath(made), 0o755)
+                    continue
             os.mkdir(made, 0o755)
 
     def _replace(self, base: str) -> None:
@@ -300,6 +302,7 @@ def main(arguments: list[str]) -> int:
     count = Count(
         Limits(settings["max_size"], settings["max_entries"]), settings["entries"], settings["size"]
     )
+    printable("\n")  # its codec is a module: nothing can be imported after chroot(2)
     os.chroot(arguments[0])
     os.chdir("/")
     os.umask(0o022)

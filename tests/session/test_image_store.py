@@ -1,0 +1,368 @@
+"""The store under failure: killed at every step, full disks, many at once, in use, tampered with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.material import directory, entry, symlink, tar
+
+from ssh2container.admin.images import check, collect, ids, importing, shifting
+from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images.sources.choose import choose
+from ssh2container.admin.images.store import Store, Version
+from ssh2container.errors import Refusal, SessionError
+from ssh2container.plan.image import Image
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DEADLINE_SECONDS = 20
+
+STEPS = (
+    "os.mkdir",
+    "os.rename",
+    "os.symlink",
+    "os.remove",
+    "os.rmdir",
+    "subprocess.Popen",
+    "os.chmod",
+    "shutil.rmtree",
+)
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from ssh2container.admin.images import importing
+from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images.sources.choose import choose
+from ssh2container.admin.images.store import Store
+left = {number}
+def hook(event, arguments):
+    global left
+    if event in {steps!r}:
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+importing.bring(Store({store!r}), "name", choose({source!r}), Limits(), lambda *_: None)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path / "images"))
+
+
+def archive(path: Path, marker: bytes, size: int = 1000) -> str:
+    path.write_bytes(
+        tar(
+            [
+                directory("etc"),
+                entry("etc/marker", marker),
+                entry("big", os.urandom(size)),
+                symlink("l", "big"),
+            ]
+        )
+    )
+    return str(path)
+
+
+def bring(store: Store, name: str, source: str) -> Version:
+    return importing.bring(store, name, choose(source), Limits(), lambda *_: None)
+
+
+def sound(store: Store) -> None:
+    for version in store.versions().values():
+        assert list(check.problems(store, version, lambda *_: None)) == []
+
+
+def marker(store: Store) -> bytes:
+    image = Image.find("name", store.path)
+    os.close(image.lock)
+    return Path(image.root, "etc/marker").read_bytes()
+
+
+def our_processes(store: Store) -> list[str]:
+    found = []
+    for process in os.listdir("/proc"):
+        if process.isdecimal() and int(process) != os.getpid():
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{process}/cmdline").read_bytes()
+                if os.fsencode(store.path) in command:
+                    found.append(command.decode("utf-8", "replace"))
+    return found
+
+
+def test_killed_at_every_step_the_store_is_as_before_or_after(store: Store, tmp_path: Path) -> None:
+    """SIGKILL before each call that changes something: never a half image, never a name without files."""
+    before = bring(store, "name", archive(tmp_path / "old.tar", b"old"))
+    source = archive(tmp_path / "new.tar", b"new")
+    number, completed, seen = 0, False, set()
+    while not completed:
+        number += 1
+        code = KILLED.format(root=ROOT, number=number, steps=STEPS, store=store.path, source=source)
+        result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+        completed = result.returncode == 0
+        assert completed or result.returncode == -signal.SIGKILL, result.stderr
+        sound(store)
+        seen.add(marker(store))
+        assert marker(store) in (b"old", b"new")
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while our_processes(store):
+            assert time.monotonic() < deadline, our_processes(store)
+            time.sleep(0.01)
+        if not completed:
+            store.point("name", before)
+            collect.collect(store, policies=str(tmp_path / "none"))
+            assert os.listdir(f"{store.path}/staging") == []
+            assert set(os.listdir(f"{store.path}/trees")) == {before.hexadecimal}
+    steps_at_least = 20
+    assert number > steps_at_least
+    assert seen == {b"old", b"new"}
+
+
+def test_terminated_it_cleans_up_at_once(store: Store, tmp_path: Path) -> None:
+    """Ctrl-C in mid-import leaves nothing, without waiting for the next command."""
+    os.mkfifo(tmp_path / "pipe")
+    code = f"""
+import sys
+sys.path.insert(0, {ROOT!r})
+from ssh2container.admin.images.store import Store
+with Store({store.path!r}).stage():
+    print("staged", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"staged\n"
+        assert len(os.listdir(f"{store.path}/staging")) == 1
+        process.send_signal(signal.SIGINT)
+        process.wait(DEADLINE_SECONDS)
+    assert os.listdir(f"{store.path}/staging") == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Store]:
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,nr_inodes=120", "small", str(place)], check=True)
+    yield Store(str(place / "images"))
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("what", ["bytes", "inodes"])
+def test_a_full_disk_leaves_the_store_as_it_was(what: str, small_disk: Store, tmp_path: Path) -> None:
+    bring(small_disk, "name", archive(tmp_path / "old.tar", b"old", 2 << 20))
+    before = {where: sorted(names) for where, _, names in os.walk(small_disk.path)}
+    if what == "bytes":
+        source = archive(tmp_path / "new.tar", b"new", 8 << 20)
+    else:
+        source = str(tmp_path / "new.tar")
+        Path(source).write_bytes(tar([entry(f"file-{number}", b"") for number in range(200)]))
+    with pytest.raises(SessionError, match="No space left on device"):
+        bring(small_disk, "name", source)
+    assert {where: sorted(names) for where, _, names in os.walk(small_disk.path)} == before
+    assert marker(small_disk) == b"old"
+    sound(small_disk)
+
+
+def test_a_full_disk_while_shifting_leaves_the_store_as_it_was(small_disk: Store, tmp_path: Path) -> None:
+    version = bring(small_disk, "name", archive(tmp_path / "old.tar", b"old", 4 << 20))
+    with pytest.raises(SessionError):
+        shifting.ensure(small_disk, version, lambda *_: None, ids.Range(700_000))
+    assert os.listdir(f"{small_disk.path}/staging") == []
+    image = Image.find("name", small_disk.path)
+    os.close(image.lock)
+    assert image.range_root == ""
+    sound(small_disk)
+
+
+def _import_in_a_process(path: str, name: str, source: str) -> None:
+    bring(Store(path), name, source)
+
+
+def test_imports_at_the_same_time_do_not_disturb_each_other(store: Store, tmp_path: Path) -> None:
+    sources = [archive(tmp_path / f"{number}.tar", b"%d" % number, 100_000) for number in range(3)]
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_import_in_a_process, args=(store.path, f"name-{number}", source))
+        for number, source in enumerate([*sources, sources[0]])
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert sorted(store.names()) == ["name-0", "name-1", "name-2", "name-3"]
+    assert store.names()["name-0"] == store.names()["name-3"]
+    assert len(store.versions()) == len(sources)
+    sound(store)
+
+
+def test_the_same_content_from_two_sources_is_one_version(store: Store, tmp_path: Path) -> None:
+    first = bring(store, "a", archive(tmp_path / "x.tar", b"same"))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    subprocess.run(["tar", "-xf", str(tmp_path / "x.tar"), "-C", str(tree)], check=True)
+    second = bring(store, "b", str(tree))
+    assert first.digest == second.digest
+    assert store.origin("a")["kind"] == "archive"
+    assert store.origin("b")["kind"] == "directory"
+
+
+def test_the_order_of_members_and_the_umask_change_nothing(store: Store, tmp_path: Path) -> None:
+    entries = [directory("d"), entry("d/a", b"1"), entry("b", b"2", mode=0o600)]
+    (tmp_path / "one.tar").write_bytes(tar(entries))
+    (tmp_path / "two.tar").write_bytes(tar(entries[:1] + entries[:0:-1]))
+    before = os.umask(0o077)
+    try:
+        first = bring(store, "a", str(tmp_path / "one.tar"))
+    finally:
+        os.umask(before)
+    second = bring(store, "b", str(tmp_path / "two.tar"))
+    assert first.digest == second.digest
+    for place in ("", "/names", "/digests", "/trees", f"/trees/{first.hexadecimal}"):
+        assert os.stat(store.path + place).st_mode & 0o005 == 0o005, place
+
+
+def test_gc_leaves_a_version_that_a_session_holds(store: Store, tmp_path: Path) -> None:
+    nothing = str(tmp_path / "none")
+    version = bring(store, "name", archive(tmp_path / "x.tar", b"x"))
+    image = Image.find("name", store.path)
+    store.unname("name")
+    with pytest.raises(Refusal):
+        Image.find("name", store.path)
+    assert [fate.kept for fate in collect.collect(store, policies=nothing)] == ["a session runs in it"]
+    assert Path(image.root, "etc/marker").read_bytes() == b"x"
+    os.close(image.lock)
+    assert [fate.kept for fate in collect.collect(store, dry_run=True, policies=nothing)] == [""]
+    assert os.path.isdir(store.tree(version))
+    collect.collect(store, policies=nothing)
+    assert os.listdir(f"{store.path}/trees") == os.listdir(f"{store.path}/digests") == []
+
+
+def test_gc_leaves_a_version_that_is_mounted_somewhere(store: Store, tmp_path: Path) -> None:
+    """A session whose monitor gave up its lock is still seen by its mounts."""
+    nothing = str(tmp_path / "none")
+    version = bring(store, "name", archive(tmp_path / "x.tar", b"x"))
+    store.unname("name")
+    script = (
+        f"mount -t tmpfs t {tmp_path} && mkdir {tmp_path}/u {tmp_path}/w {tmp_path}/m && "
+        f"mount -t overlay o -o lowerdir=$0,upperdir={tmp_path}/u,workdir={tmp_path}/w {tmp_path}/m && "
+        "echo mounted && cat"
+    )
+    held = str(tmp_path.parent / f"held-{os.getpid()}")
+    os.rename(store.path, held)
+    moved = Store(held)
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script, moved.tree(version) + "/root"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == b"mounted\n"
+        assert [fate.kept for fate in collect.collect(moved, policies=nothing)] == ["a session runs in it"]
+        process.stdin.close()
+        process.wait(DEADLINE_SECONDS)
+    collect.collect(moved, policies=nothing)
+    assert moved.versions() == {}
+
+
+def test_gc_leaves_what_a_policy_pins(store: Store, tmp_path: Path) -> None:
+    version = bring(store, "name", archive(tmp_path / "x.tar", b"x"))
+    store.unname("name")
+    policies = tmp_path / "etc/users"
+    policies.mkdir(parents=True)
+    (policies / "alice.yaml").write_text(f"image: name@{version.digest}\n")
+    fates = collect.collect(store, policies=str(tmp_path / "etc"))
+    assert fates[0].kept.startswith("a policy pins it")
+    os.close(Image.find(f"name@{version.digest}", store.path).lock)
+
+
+def test_a_new_version_does_not_touch_the_old_one(store: Store, tmp_path: Path) -> None:
+    bring(store, "name", archive(tmp_path / "old.tar", b"old"))
+    running = Image.find("name", store.path)
+    bring(store, "name", archive(tmp_path / "new.tar", b"new"))
+    assert marker(store) == b"new"
+    assert Path(running.root, "etc/marker").read_bytes() == b"old"
+    os.close(running.lock)
+
+
+CHANGES = ("content", "mode", "uid", "missing", "not in the image", "type")
+
+
+def change(what: str, root: str) -> None:
+    """Do to the tree what ``verify`` should call ``what``."""
+    if what == "content":
+        Path(root, "etc/marker").write_bytes(b"y")
+    elif what == "mode":
+        os.chmod(f"{root}/etc/marker", 0o666)
+    elif what == "uid":
+        os.chown(f"{root}/etc/marker", 5, -1)
+    elif what == "missing":
+        os.unlink(f"{root}/etc/marker")
+    elif what == "type":
+        os.unlink(f"{root}/l")
+        os.mkdir(f"{root}/l")
+    else:
+        Path(root, "etc/planted").write_bytes(b"")
+
+
+@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("tree", ["root", "range"])
+def test_verify_names_what_was_changed(what: str, tree: str, store: Store, tmp_path: Path) -> None:
+    version = bring(store, "name", archive(tmp_path / "x.tar", b"x"))
+    version = shifting.ensure(store, version, lambda *_: None, ids.Range(700_000))
+    sound(store)
+    change(what, f"{store.tree(version)}/{'root' if tree == 'root' else 'range-700000'}")
+    found = list(check.problems(store, version, lambda *_: None))
+    assert found
+    assert all(sentence.startswith("root/" if tree == "root" else "range-700000/") for sentence in found)
+    assert what in " ".join(found)
+
+
+def test_verify_notices_a_changed_manifest_and_repairs_records(store: Store, tmp_path: Path) -> None:
+    version = bring(store, "name", archive(tmp_path / "x.tar", b"x"))
+    Path(store.tree(version), "record").write_bytes(b"garbage")
+    assert any("record" in sentence for sentence in check.problems(store, version, lambda *_: None))
+    store.write_record(version)
+    sound(store)
+    version.info["defaults"]["user"] = "root"
+    Path(store.tree(version), "info.json").write_text(json.dumps(version.info))
+    changed = store.versions()[version.digest]
+    assert any("info.json" in sentence for sentence in check.problems(store, changed, lambda *_: None))
+
+
+def test_the_range_tree_is_the_same_tree_shifted(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(
+        tar(
+            [
+                entry("a", b"1", uid=0),
+                entry("b", b"2", uid=1000, gid=8),
+                entry("c", b"3", uid=65534, mode=0o640),
+            ]
+        )
+    )
+    version = shifting.ensure(store, bring(store, "name", str(path)), lambda *_: None, ids.Range(700_000))
+    image = Image.find("name", store.path)
+    os.close(image.lock)
+    assert image.require_range() == f"{store.tree(version)}/range-700000"
+    for name, uid, gid in (("a", 0, 0), ("b", 1000, 8), ("c", 65534, 0)):
+        plain, shifted = os.stat(f"{image.root}/{name}"), os.stat(f"{image.range_root}/{name}")
+        assert (plain.st_uid, plain.st_gid) == (uid, gid)
+        assert (shifted.st_uid, shifted.st_gid) == (700_000 + uid, 700_000 + gid)
+        assert plain.st_mode == shifted.st_mode
+        assert plain.st_mtime == shifted.st_mtime
+    assert image.inside_id == 1001
+    assert (image.range_base, image.range_count) == (700_000, 65_536)
