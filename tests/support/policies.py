@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 
-from ssh2container.admin.language import building, compiler, loader
+from ssh2container.admin.language import building, compiler, loader, provenance
 from ssh2container.admin.language.problems import PolicyError, Problem
 from ssh2container.admin.language.reading import Source, decode
 from ssh2container.policy import store
@@ -74,3 +75,12 @@ def policy(*texts: str) -> Policy:
         loaded.require_valid()
         layers.append(loaded.layer)
     return Policy(*merge(layers))
+
+
+def shown(made: Policy) -> str:
+    """What ``show`` prints, without the origins, as a policy that means the same.
+
+    A list with built-in entries grows when it is read; an effective policy is meant as it stands.
+    """
+    written = "\n".join(row.line() for row in provenance.rows(made))
+    return re.sub("^accept_env:", "accept_env: !override", written, flags=re.MULTILINE)

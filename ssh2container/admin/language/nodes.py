@@ -233,6 +233,10 @@ def _syntax(source: Source, error: yaml.YAMLError) -> Problem:
     said = getattr(error, "problem", None) or str(error).partition("\n")[0]
     context = getattr(error, "context", None)
     message = f"not YAML: {context}, {said}" if context else f"not YAML: {said}"
+    last = source.text.count("\n") + 1
+    if line > last:
+        # libyaml counts the end of the file as a line of its own.
+        line, column = last, len(source.line(last)) + 1
     text = source.line(line)
     hint = ""
     if "{" in text:

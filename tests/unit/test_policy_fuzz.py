@@ -1,0 +1,16 @@
+"""A short run of the fuzz target: the same inputs every time."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import policy_fuzz
+
+
+def test_two_thousand_inputs() -> None:
+    count, valid = policy_fuzz.run(seed=1, seconds=float("inf"), most=2000)
+    assert count == 2000
+    assert 200 < valid < 1800, "the mutations should reach both sides"
