@@ -1,139 +1,68 @@
-"""System calls that Python's own modules lack, bound once, each raising OSError.
+"""System calls that Python's own modules lack, each raising OSError.
 
-Only this package uses ctypes. Calls by number exist where glibc has no wrapper; numbers
-above 423 are the same on every architecture, the others are listed by machine.
+They are made by number through ``_syscall``, a page of C that the installer builds. Numbers from
+424 on are the same on every architecture, the others are listed by machine (syscalls(2)).
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from . import _syscall
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
-_BY_MACHINE = {
-    # in this order: (clone, pivot_root, capset, keyctl, seccomp, sethostname)
-    "x86_64": (56, 155, 126, 250, 317, 170),
-    "aarch64": (220, 41, 91, 219, 277, 161),
+_NAMES = (
+    "clone",
+    "pivot_root",
+    "capset",
+    "keyctl",
+    "seccomp",
+    "sethostname",
+    "mount",
+    "umount2",
+    "signalfd4",
+    "prlimit64",
+    "prctl",
+)
+_NUMBERS = {
+    "x86_64": (56, 155, 126, 250, 317, 170, 165, 166, 289, 302, 157),
+    "aarch64": (220, 41, 91, 219, 277, 161, 40, 39, 74, 261, 167),
 }
 _MACHINE = os.uname().machine
-SYS_CLONE, SYS_PIVOT_ROOT, SYS_CAPSET, SYS_KEYCTL, SYS_SECCOMP, SYS_SETHOSTNAME = _BY_MACHINE.get(
-    _MACHINE, (-1,) * 6
+NUMBERS = dict(zip(_NAMES, _NUMBERS.get(_MACHINE, (-1,) * len(_NAMES)), strict=True))
+"""Name -> number of the calls whose number depends on the machine."""
+NUMBERS.update(
+    open_tree=428,
+    move_mount=429,
+    close_range=436,
+    openat2=437,
+    pidfd_getfd=438,
+    mount_setattr=442,
+    landlock_create_ruleset=444,
+    landlock_add_rule=445,
+    landlock_restrict_self=446,
 )
-SYS_OPEN_TREE = 428
-SYS_MOVE_MOUNT = 429
-SYS_CLOSE_RANGE = 436
-SYS_OPENAT2 = 437
-SYS_MOUNT_SETATTR = 442
-SYS_LANDLOCK_CREATE_RULESET = 444
-SYS_LANDLOCK_ADD_RULE = 445
-SYS_LANDLOCK_RESTRICT_SELF = 446
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_holding_gil = ctypes.PyDLL(None, use_errno=True)
+address = _syscall.address
+"""Return the address of a bytes-like object's content, which the caller keeps alive."""
 
 
-def fail(name: str) -> OSError:
-    """Return the error of the call that just failed, with the call's name in its text."""
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number), name)
+def syscall(name: str, *arguments: int | bytes | bytearray | None) -> int:
+    """Make the system call ``name``; bytes are passed by address, a bytearray may be written to.
 
-
-def _bind(name: str, *types: Any) -> Any:
-    function = getattr(_libc, name)
-    function.argtypes = types
-    function.restype = ctypes.c_int
-
-    def check(result: int, _function: object, _arguments: object) -> int:
-        if result == -1:
-            raise fail(name)
-        return result
-
-    function.errcheck = check
-    return function
-
-
-mount = _bind("mount", ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-"""mount(2): source, target, type, flags, data; bytes or None."""
-umount2 = _bind("umount2", ctypes.c_char_p, ctypes.c_int)
-"""umount2(2): target, flags."""
-signalfd = _bind("signalfd", ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
-"""signalfd(2): -1 for a new one, address of a 128-byte sigset_t, flags."""
-prctl = _bind("prctl", ctypes.c_int, *(ctypes.c_ulong,) * 4)
-"""prctl(2), for the options that python-prctl does not know."""
-setrlimit = _bind("setrlimit", ctypes.c_int, ctypes.c_void_p)
-"""setrlimit(2): resource number, address of struct rlimit."""
-
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
-
-
-def syscall(name: str, number: int, *arguments: Any) -> int:
-    """Make the system call ``number``; ``name`` is for the error.
-
-    Integers are passed as C longs, so that 64-bit flags and -1 arrive whole.
-    Raises OSError; ENOSYS on a machine whose numbers we do not know.
+    Raises OSError with the name; ENOSYS on a machine whose numbers we do not know.
     """
-    result: int = _syscall(
-        ctypes.c_long(number),
-        *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments),
-    )
-    if result == -1:
-        raise fail(name)
-    return result
-
-
-_raw = _holding_gil.syscall
-_raw.restype = ctypes.c_long
-_before_fork = ctypes.pythonapi.PyOS_BeforeFork
-_before_fork.restype = None
-_after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
-_after_fork_parent.restype = None
-_after_fork_child = ctypes.pythonapi.PyOS_AfterFork_Child
-_after_fork_child.restype = None
-
-_CLONE_PIDFD = 0x1000
+    return _syscall.syscall(name, NUMBERS[name], *arguments)
 
 
 def clone(flags: int) -> tuple[int, int]:
     """Fork into new namespaces: (pid, pidfd) in the parent, (0, -1) in the child.
 
-    clone(2) without a stack behaves like fork in a process of a single thread; the three hooks
-    do for the interpreter what os.fork() does. The caller itself never leaves its namespaces.
-    The pidfd is close-on-exec. Raises OSError.
+    clone(2) without a stack behaves like fork in a process of a single thread. The caller itself
+    never leaves its namespaces. The pidfd is close-on-exec. Raises OSError.
     """
-    pidfd = ctypes.c_int(-1)
-    signal_child = 17
-    _before_fork()
-    pid: int = _raw(
-        ctypes.c_long(SYS_CLONE),
-        ctypes.c_long(flags | _CLONE_PIDFD | signal_child),
-        ctypes.c_long(0),
-        ctypes.byref(pidfd),
-        ctypes.c_long(0),
-        ctypes.c_long(0),
-    )
-    if pid == 0:
-        _after_fork_child()
-        return 0, -1
-    error = fail("clone") if pid == -1 else None
-    _after_fork_parent()
-    if error is not None:
-        raise error
-    return pid, pidfd.value
-
-
-def address(data: ctypes.Array[Any] | ctypes.Structure) -> Any:
-    """Return a pointer to ``data``; the caller keeps ``data`` alive during the call."""
-    return ctypes.byref(data)
-
-
-def buffer(data: bytes) -> ctypes.Array[Any]:
-    """Return a C array that holds ``data``."""
-    return ctypes.create_string_buffer(data, len(data))
+    clone_pidfd, signal_child = 0x1000, 17
+    return _syscall.clone(NUMBERS["clone"], flags | clone_pidfd | signal_child)

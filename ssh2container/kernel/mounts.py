@@ -36,17 +36,18 @@ _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 
 def make_private() -> None:
     """Cut this mount namespace's propagation from and to the host (mount_namespaces(7))."""
-    libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+    libc.syscall("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
 
 
 def mount(kind: str, target: str, flags: int, options: str) -> None:
     """Mount a new filesystem of ``kind`` (tmpfs, proc, devpts, overlay) on ``target``."""
-    libc.mount(kind.encode(), os.fsencode(target), kind.encode(), flags, os.fsencode(options))
+    what = kind.encode()
+    libc.syscall("mount", what, _path(target), what, flags, _path(options))
 
 
 def bind(source: str, target: str) -> None:
     """Bind ``source`` on ``target``, one mount, both paths inside our own root."""
-    libc.mount(os.fsencode(source), os.fsencode(target), None, MS_BIND, None)
+    libc.syscall("mount", _path(source), _path(target), None, MS_BIND, None)
 
 
 def open_path(path: str, resolve: int = 0, *, directory: int = libc.AT_FDCWD) -> int:
@@ -55,14 +56,12 @@ def open_path(path: str, resolve: int = 0, *, directory: int = libc.AT_FDCWD) ->
     Raises OSError; ELOOP where a symbolic link stands that ``resolve`` forbids, EXDEV where
     the path leaves its directory (openat2(2)).
     """
-    how = libc.buffer(
+    how = (
         (os.O_PATH | os.O_CLOEXEC).to_bytes(8, "little")
         + bytes(8)
         + (resolve | RESOLVE_NO_MAGICLINKS).to_bytes(8, "little")
     )
-    return libc.syscall(
-        "openat2", libc.SYS_OPENAT2, directory, os.fsencode(path), libc.address(how), len(how)
-    )
+    return libc.syscall("openat2", directory, _path(path), how, len(how))
 
 
 def clone_tree(path: str, *, recursive: bool, directory: int = libc.AT_FDCWD) -> int:
@@ -72,7 +71,7 @@ def clone_tree(path: str, *, recursive: bool, directory: int = libc.AT_FDCWD) ->
         flags |= libc.AT_RECURSIVE
     if not path:
         flags |= libc.AT_EMPTY_PATH
-    return libc.syscall("open_tree", libc.SYS_OPEN_TREE, directory, os.fsencode(path), flags)
+    return libc.syscall("open_tree", directory, _path(path), flags)
 
 
 def set_attributes(tree: int, attributes: int, *, recursive: bool) -> None:
@@ -82,21 +81,18 @@ def set_attributes(tree: int, attributes: int, *, recursive: bool) -> None:
     mistake (mount_setattr(2)).
     """
     flags = libc.AT_EMPTY_PATH | (libc.AT_RECURSIVE if recursive else 0)
-    request = libc.buffer(attributes.to_bytes(8, "little") + bytes(24))
-    libc.syscall(
-        "mount_setattr", libc.SYS_MOUNT_SETATTR, tree, b"", flags, libc.address(request), len(request)
-    )
+    request = attributes.to_bytes(8, "little") + bytes(24)
+    libc.syscall("mount_setattr", tree, b"", flags, request, len(request))
 
 
 def attach(tree: int, target: str) -> None:
     """Attach the detached mount ``tree`` at ``target``, symbolic links followed."""
     libc.syscall(
         "move_mount",
-        libc.SYS_MOVE_MOUNT,
         tree,
         b"",
         libc.AT_FDCWD,
-        os.fsencode(target),
+        _path(target),
         _MOVE_MOUNT_F_EMPTY_PATH | 0x10,  # MOVE_MOUNT_T_SYMLINKS
     )
 
@@ -105,7 +101,6 @@ def attach_at(tree: int, target: int) -> None:
     """Attach the detached mount ``tree`` on the directory or file that ``target`` has open."""
     libc.syscall(
         "move_mount",
-        libc.SYS_MOVE_MOUNT,
         tree,
         b"",
         target,
@@ -117,10 +112,18 @@ def attach_at(tree: int, target: int) -> None:
 def pivot_root(new_root: str) -> None:
     """Make ``new_root`` the root; the old one stays stacked on it until :func:`detach_old_root`."""
     os.chdir(new_root)
-    libc.syscall("pivot_root", libc.SYS_PIVOT_ROOT, b".", b".")
+    libc.syscall("pivot_root", b".", b".")
 
 
 def detach_old_root() -> None:
     """Drop the host's tree: nothing names it any more (pivot_root(2), NOTES)."""
     os.chdir("/")
-    libc.umount2(b".", MNT_DETACH)
+    libc.syscall("umount2", b".", MNT_DETACH)
+
+
+def _path(path: str) -> bytes:
+    """Return ``path`` as the kernel reads it; a NUL inside would cut it short unseen."""
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise OSError(22, "the path has a NUL byte in it", path)  # EINVAL
+    return encoded

@@ -45,7 +45,7 @@ def forbid_nested() -> None:
 def set_hostname(name: str) -> None:
     """Name the UTS namespace."""
     os_name = name.encode()
-    libc.syscall("sethostname", libc.SYS_SETHOSTNAME, os_name, len(os_name))
+    libc.syscall("sethostname", os_name, len(os_name))
 
 
 def loopback_up() -> None:

@@ -25,9 +25,8 @@ _NULL_DEVICE = os.makedev(1, 3)
 
 def reset_signals() -> None:
     """Give every signal its default action: callers leave SIGCHLD ignored, Python SIGPIPE."""
-    for number in range(1, 32):
-        if number not in _NEVER_CAUGHT:
-            signal.signal(number, signal.SIG_DFL)
+    for number in ALL_SIGNALS.difference(_NEVER_CAUGHT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def block_signals() -> None:
@@ -43,10 +42,9 @@ def unblock_signals() -> None:
 def signal_descriptor(numbers: tuple[int, ...]) -> int:
     """Return a descriptor to read blocked signals ``numbers`` from (signalfd(2))."""
     bits = sum(1 << (number - 1) for number in numbers)
-    mask = libc.buffer(bits.to_bytes(8, "little") + bytes(120))
+    mask = bits.to_bytes(8, "little")
     nonblock_cloexec = os.O_NONBLOCK | os.O_CLOEXEC
-    result: int = libc.signalfd(-1, libc.address(mask), nonblock_cloexec)
-    return result
+    return libc.syscall("signalfd4", -1, mask, len(mask), nonblock_cloexec)
 
 
 def read_signals(descriptor: int) -> list[int]:
@@ -76,7 +74,10 @@ def open_missing_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             opened = os.open("/dev/null", os.O_RDWR)
-            if opened != descriptor:
+            # Python opens close-on-exec; the payload has to find it, too.
+            if opened == descriptor:
+                os.set_inheritable(descriptor, True)
+            else:
                 os.dup2(opened, descriptor)
                 os.close(opened)
 
@@ -100,7 +101,7 @@ def kind_of_descriptor(descriptor: int) -> str:
 
 def close_from(lowest: int) -> None:
     """Close every descriptor from ``lowest`` up (close_range(2))."""
-    libc.syscall("close_range", libc.SYS_CLOSE_RANGE, lowest, 0xFFFFFFFF, 0)
+    libc.syscall("close_range", lowest, 0xFFFFFFFF, 0)
 
 
 def close_all_but(kept: tuple[int, ...]) -> None:
@@ -108,7 +109,7 @@ def close_all_but(kept: tuple[int, ...]) -> None:
     lowest = 3
     for descriptor in sorted(kept):
         if descriptor > lowest:
-            libc.syscall("close_range", libc.SYS_CLOSE_RANGE, lowest, descriptor - 1, 0)
+            libc.syscall("close_range", lowest, descriptor - 1, 0)
         lowest = max(lowest, descriptor + 1)
     close_from(lowest)
 
@@ -124,10 +125,10 @@ def replace_standard_descriptors(kept: tuple[int, ...] = ()) -> None:
 
 def set_limit(resource: int, soft: int, hard: int) -> None:
     """Set rlimit ``resource`` (number of <sys/resource.h>); -1 means no limit."""
-    pair = libc.buffer(
-        (soft & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") + (hard & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little")
+    pair = (soft & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") + (hard & 0xFFFFFFFFFFFFFFFF).to_bytes(
+        8, "little"
     )
-    libc.setrlimit(resource, libc.address(pair))
+    libc.syscall("prlimit64", 0, resource, pair, None)
 
 
 def die_by_signal(number: int) -> None:

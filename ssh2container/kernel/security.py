@@ -5,8 +5,6 @@ Sources: capabilities(7), prctl(2), seccomp(2), keyctl_join_session_keyring(3).
 
 from __future__ import annotations
 
-import ctypes
-
 import prctl
 
 from . import libc
@@ -14,11 +12,13 @@ from . import libc
 _SECCOMP_SET_MODE_FILTER = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _PR_CAPBSET_DROP = 24
+_PR_SET_SECUREBITS = 28
 _LAST_KNOWN_TO_PRCTL = 40  # CAP_CHECKPOINT_RESTORE; python-prctl refuses numbers it does not know
 _CAPABILITY_VERSION_3 = 0x20080522
 
-SECUREBITS_LOCKED = 0x2F
-"""NOROOT, NO_SETUID_FIXUP and KEEP_CAPS off, each with its lock: uid 0 and execve give nothing."""
+SECUREBITS_LOCKED = 0xEF
+"""NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, and KEEP_CAPS off, each with its lock: uid 0 and
+execve give nothing."""
 
 
 def drop_bounding_set(last: int, keep: frozenset[int] = frozenset()) -> None:
@@ -29,12 +29,12 @@ def drop_bounding_set(last: int, keep: frozenset[int] = frozenset()) -> None:
         if capability <= _LAST_KNOWN_TO_PRCTL:
             prctl.capbset_drop(capability)
         else:
-            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+            libc.syscall("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def set_securebits(bits: int) -> None:
-    """Set and lock the securebits."""
-    prctl.set_securebits(bits)
+    """Set and lock the securebits; by number, for python-prctl refuses the two ambient ones."""
+    libc.syscall("prctl", _PR_SET_SECUREBITS, bits, 0, 0, 0)
 
 
 def set_capabilities(capabilities: frozenset[int]) -> None:
@@ -44,10 +44,10 @@ def set_capabilities(capabilities: frozenset[int]) -> None:
     """
     bits = sum(1 << capability for capability in capabilities)
     low, high = bits & 0xFFFFFFFF, bits >> 32
-    header = libc.buffer(_CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4))
+    header = bytearray(_CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4))
     words = (low, low, 0, high, high, 0)  # effective, permitted, inheritable; twice 32 bits
-    data = libc.buffer(b"".join(word.to_bytes(4, "little") for word in words))
-    libc.syscall("capset", libc.SYS_CAPSET, libc.address(header), libc.address(data))
+    data = b"".join(word.to_bytes(4, "little") for word in words)
+    libc.syscall("capset", header, data)
 
 
 def forbid_new_privileges() -> None:
@@ -57,11 +57,7 @@ def forbid_new_privileges() -> None:
 
 def new_session_keyring() -> None:
     """Leave the caller's session keyring, whose keys would otherwise be readable inside."""
-    libc.syscall("keyctl", libc.SYS_KEYCTL, _KEYCTL_JOIN_SESSION_KEYRING, 0)
-
-
-class _SockFprog(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+    libc.syscall("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, 0)
 
 
 RECORD = 1 << 1
@@ -75,8 +71,7 @@ def load_filter(bpf: bytes, flags: int = 0) -> int:
     filter that the kernel finds malformed, or for a flag that it does not know.
     """
     size_of_instruction = 8
-    code = libc.buffer(bpf)
-    program = _SockFprog(len(bpf) // size_of_instruction, ctypes.addressof(code))
-    return libc.syscall(
-        "seccomp", libc.SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, flags, libc.address(program)
-    )
+    length = len(bpf) // size_of_instruction
+    # struct sock_fprog: a short, padded to the pointer after it
+    program = length.to_bytes(8, "little") + libc.address(bpf).to_bytes(8, "little")
+    return libc.syscall("seccomp", _SECCOMP_SET_MODE_FILTER, flags, program)
