@@ -44,11 +44,17 @@ def session(
         account = Account.current(environment)
         log.know(user=account.name)
         policy = load(account.name, account.groups)
+        log.obey(policy.site)
         log.know(policy=policy.digest, image=policy.image)
         host = Host.observe(policy, account, log.id)
         plan = make(request, account, policy, host, environment)
-        monitor = start(plan)
-        log.write("open")
+        log.know(image_digest=host.image.digest)
+        if log.required:
+            log.write("open")
+            monitor = start(plan)
+        else:
+            monitor = start(plan)
+            log.write("open")
         outcome = monitor.wait()
         log.close(reason=outcome.reason, exit_code=outcome.exit_code, signal=outcome.signal)
         return outcome

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal
 
+    from .store import Site
+
     Values = Mapping[str, Any]
     """Setting key -> value, as ``policy.merge`` leaves it."""
 
@@ -307,6 +309,7 @@ class Policy:
         "seccomp",
         "sessions",
         "shell",
+        "site",
         "stop_grace_period",
         "storage_opt",
         "tmpfs",
@@ -351,10 +354,13 @@ class Policy:
     banner: str | None
     motd: str | None
     welcome: bool
+    site: Site | None
+    """The settings of the installation that the policy was loaded from."""
 
     def __init__(self, values: Values, origins: Mapping[str, tuple[str, int]]) -> None:
         self._values = values
         self._origins = origins
+        self.site = None
         for name in PLAIN:
             setattr(self, name, values[name])
         for name in LISTS:

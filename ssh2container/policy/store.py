@@ -61,14 +61,24 @@ class Site:
     admit: "listed" or "everybody".
     group_order: the groups that have a file, the strongest last.
     unlisted: the groups that have a file and are not in ``group_order``.
+    audit: "required" or "best_effort". audit_format: "fields" or "ecs".
     """
 
-    __slots__ = ("admit", "group_order", "unlisted")
+    __slots__ = ("admit", "audit", "audit_format", "group_order", "unlisted")
 
-    def __init__(self, admit: str, group_order: tuple[str, ...], unlisted: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        admit: str,
+        group_order: tuple[str, ...],
+        unlisted: tuple[str, ...],
+        audit: str,
+        audit_format: str,
+    ) -> None:
         self.admit = admit
         self.group_order = group_order
         self.unlisted = unlisted
+        self.audit = audit
+        self.audit_format = audit_format
 
 
 STANDARD = Places()
@@ -84,7 +94,9 @@ def load(name: str, groups: Collection[str], places: Places = STANDARD, log: Log
     Raises Refusal when there is no policy for the user, or when one of its files is not valid or
     could have been written by somebody else than the administrator.
     """
-    policy = Policy(*merge(chain(name, groups, places, log)))
+    settings = _settings(name, places, log or _syslog)
+    policy = Policy(*merge(chain(name, groups, settings, places, log)))
+    policy.site = settings
     rules.require(policy)
     return policy
 
@@ -92,17 +104,30 @@ def load(name: str, groups: Collection[str], places: Places = STANDARD, log: Log
 def site(places: Places = STANDARD, log: Log | None = None) -> Site:
     """Return the site's settings. Raises Refusal like :func:`load`."""
     values, _ = merge(_required("config", places, log or _syslog).layers)
-    return Site(values["admit"], values["group_order"], tuple(values["unlisted"]))
+    return Site(
+        values["admit"],
+        values["group_order"],
+        tuple(values["unlisted"]),
+        values["audit"],
+        values["audit_format"],
+    )
+
+
+def _settings(name: str, places: Places, log: Log) -> Site:
+    _require_name(name)
+    _require_trusted(places)
+    return site(places, log)
 
 
 def chain(
-    name: str, groups: Collection[str], places: Places = STANDARD, log: Log | None = None
+    name: str,
+    groups: Collection[str],
+    settings: Site,
+    places: Places = STANDARD,
+    log: Log | None = None,
 ) -> list[Layer]:
     """Return the layers that make up a user's policy, the weakest first. Raises like :func:`load`."""
     log = log or _syslog
-    _require_name(name)
-    _require_trusted(places)
-    settings = site(places, log)
     _require_listed(groups, settings, places)
     found = list(_required("defaults", places, log).layers)
     listed = False

@@ -1,29 +1,29 @@
 """The audit trail: one structured record per event, to the system's log.
 
-Records go to /dev/log without ever waiting: a log that does not answer never holds up a login.
 Fields are ``name="value"`` pairs with stable names (docs/audit.md); values are escaped, so that
-nothing a client sends can forge a field, a line or an escape sequence.
+nothing a client sends can forge a field, a line or an escape sequence. A log that does not answer
+holds up nobody, unless the site says ``audit: required``: then a record that cannot be delivered
+ends the session.
 """
 
 from __future__ import annotations
 
-import _socket
 import os
 import time
 
 from ssh2container.errors import SessionError, printable
+from ssh2container.policy import store
+
+from . import logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Literal
 
-IDENTIFIER = "ssh2container"
-LOG = "/dev/log"
-_AUTHPRIV = 10 << 3
-_INFO, _WARNING = 6, 4
+    from ssh2container.policy.store import Site
+
 _LONGEST_VALUE = 1024
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Session:
@@ -36,25 +36,65 @@ class Session:
         self.id = os.urandom(5).hex()
         self._started = time.monotonic()
         self._known: dict[str, str] = {"session": self.id, "uid": str(os.getuid())}
-        if connection := environment.get(b"SSH_CONNECTION"):
-            self._known["client"] = os.fsdecode(connection).partition(" ")[0]
+        address = os.fsdecode(environment.get(b"SSH_CONNECTION", b"")).split(" ")
+        if len(address) > 1:
+            self._known["client"], self._known["port"] = address[:2]
+        self._authentication = environment.get(b"SSH_USER_AUTH", b"")
+        self._obeying = False
+        self.required = False
+        self._format: Callable[[dict[str, str]], str] = as_fields
+
+    def obey(self, site: Site | None) -> None:
+        """Write the records as the site wants them from here on."""
+        self._obeying = True
+        if site is not None:
+            self.required = site.audit == "required"
+            if site.audit_format == "ecs":
+                from . import ecs
+
+                self._format = ecs.as_ecs
 
     def know(self, **fields: str) -> None:
         """Add ``fields`` to every record from here on."""
         self._known.update(fields)
 
     def write(self, event: str, *, warning: bool = False, **fields: str) -> None:
-        """Write one record; a log that cannot be reached is no reason to stop."""
-        parts = [f"event={event}"]
+        """Write one record. Raises SessionError only under ``audit: required``."""
+        if self._authentication:
+            from . import authentication
+
+            self._known.update(authentication.describe(self._authentication))
+            self._authentication = b""
+        record = {"event": event}
         for name, value in {**self._known, **fields}.items():
             if value:
-                parts.append(f'{name.rstrip("_")}="{_escape(value)}"')
-        _send(_WARNING if warning else _INFO, " ".join(parts))
+                record[name] = printable(value[:_LONGEST_VALUE])
+        failure = logs.send(self._format(record), record, warning=warning, wait=self.required)
+        if failure and self.required:
+            raise SessionError(
+                "cannot write the audit record",
+                failure,
+                "an administrator repairs the system's log, or drops audit: required",
+                "audit",
+            )
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
+        if error is not None:
+            try:
+                self._write_failure(error)
+            except SessionError:
+                pass  # the session ends in any case, with the reason it already has
+        return False
+
+    def _write_failure(self, error: BaseException) -> None:
+        if not self._obeying:
+            try:
+                self.obey(store.site())
+            except SessionError:
+                pass  # no settings to be had: the record counts more than its form
         if isinstance(error, SessionError):
             self.write(
                 "refused" if error.status != SessionError.status else "failed",
@@ -64,11 +104,10 @@ class Session:
                 errno=str(error.number or ""),
                 reason=str(error),
             )
-        elif error is not None:
+        else:
             self.write("failed", warning=True, status="125", reason=describe_bug(error))
-        return False
 
-    def close(self, *, reason: str, exit_code: int | None, signal: int | None) -> None:
+    def close(self, *, reason: str, exit_code: int | None, signal: int | None, **fields: str) -> None:
         """Write the last record of a session that ran."""
         self.write(
             "close",
@@ -76,7 +115,18 @@ class Session:
             exit="" if exit_code is None else str(exit_code),
             signal="" if signal is None else str(signal),
             duration=f"{time.monotonic() - self._started:.3f}",
+            **fields,
         )
+
+
+def as_fields(record: dict[str, str]) -> str:
+    """Return ``event=… name="value" …``."""
+    parts = ["event=" + record["event"]]
+    for name, value in record.items():
+        if name != "event":
+            shown = value.replace("\\", "\\\\").replace('"', '\\"') if '"' in value else value
+            parts.append(f'{name}="{shown}"')
+    return " ".join(parts)
 
 
 def describe_bug(error: BaseException) -> str:
@@ -88,22 +138,3 @@ def describe_bug(error: BaseException) -> str:
         places.append(f"{os.path.basename(code.co_filename)}:{trace.tb_lineno}:{code.co_name}")
         trace = trace.tb_next
     return f"{type(error).__name__}: {error} [{' < '.join(reversed(places))}]"
-
-
-def _escape(value: str) -> str:
-    shown = printable(value[:_LONGEST_VALUE])
-    return shown.replace("\\", "\\\\").replace('"', '\\"') if '"' in shown else shown
-
-
-def _send(severity: int, text: str) -> None:
-    now = time.localtime()
-    stamp = f"{_MONTHS[now.tm_mon - 1]} {now.tm_mday:2} {now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
-    line = f"<{_AUTHPRIV | severity}>{stamp} {IDENTIFIER}[{os.getpid()}]: {text}"
-    kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
-    sender = _socket.socket(_socket.AF_UNIX, kind)
-    try:
-        sender.sendto(line.encode("utf-8", "backslashreplace"), LOG)
-    except OSError:
-        pass
-    finally:
-        sender.close()

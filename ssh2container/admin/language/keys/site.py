@@ -22,4 +22,19 @@ SETTINGS = [
         "The groups that have a file below groups/, the strongest last.",
         "group_order: [students, staff]",
     ),
+    Setting(
+        "audit",
+        Choice("best_effort", "required"),
+        "best_effort",
+        "What happens when the log cannot be reached: the login goes on, or it is refused.",
+        "audit: best_effort",
+    ),
+    Setting(
+        "audit_format",
+        Choice("fields", "ecs"),
+        "fields",
+        "How audit records are written: as fields, or as one JSON object with the names of the Elastic Common "
+        "Schema.",
+        "audit_format: ecs",
+    ),
 ]
