@@ -128,9 +128,9 @@ def test_killed_at_every_step_the_store_is_as_before_or_after(store: Store, tmp_
     assert seen == {b"old", b"new"}
 
 
-def test_terminated_it_cleans_up_at_once(store: Store, tmp_path: Path) -> None:
-    """Ctrl-C in mid-import leaves nothing, without waiting for the next command."""
-    os.mkfifo(tmp_path / "pipe")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_terminated_it_cleans_up_at_once(number: signal.Signals, store: Store) -> None:
+    """Ctrl-C or a lost terminal in mid-import leaves nothing, without waiting for the next command."""
     code = f"""
 import sys
 sys.path.insert(0, {ROOT!r})
@@ -145,7 +145,7 @@ with Store({store.path!r}).stage():
         assert process.stdout is not None
         assert process.stdout.readline() == b"staged\n"
         assert len(os.listdir(f"{store.path}/staging")) == 1
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         process.wait(DEADLINE_SECONDS)
     assert os.listdir(f"{store.path}/staging") == []
 

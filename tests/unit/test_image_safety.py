@@ -70,6 +70,13 @@ def test_a_whiteout_of_its_own_directory_is_refused(base: str) -> None:
         safety.whiteout("dir/" + base, base)
 
 
+def test_what_lies_below_a_whiteout_has_no_meaning_or_is_refused() -> None:
+    assert not safety.is_bookkeeping("etc/passwd", "etc")
+    assert safety.is_bookkeeping(".wh..wh.plnk/1", ".wh..wh.plnk")
+    with pytest.raises(HostileError):
+        safety.is_bookkeeping("a/.wh.b/c", "a/.wh.b")
+
+
 @given(st.integers(min_value=0, max_value=0o7777))
 def test_no_mode_keeps_an_s_bit(value: int) -> None:
     assert safety.mode(value) & 0o6000 == 0

@@ -114,6 +114,19 @@ def whiteout(name: str, base: str) -> str | None:
     return removed
 
 
+def is_bookkeeping(name: str, parent: str) -> bool:
+    """Say whether a layer's member lies in a directory like ``.wh..wh.plnk``; such have no meaning here.
+
+    Raises HostileError for one below any other whiteout.
+    """
+    for part in parent.split("/"):
+        if part.startswith(_RESERVED):
+            return True
+        if part.startswith(WHITEOUT):
+            raise HostileError(name, "it lies below a whiteout")
+    return False
+
+
 def mode(value: int) -> int:
     """Return the permission bits without set-user-id and set-group-id, which no session honours."""
     return stat.S_IMODE(value) & ~(stat.S_ISUID | stat.S_ISGID)

@@ -23,8 +23,11 @@ import marshal
 import os
 import secrets
 import shutil
+import signal
 import stat
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -149,7 +152,8 @@ class Store:
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            yield Staging(path, range_ or ids.for_unpacking())
+            with _ended_by_signals():
+                yield Staging(path, range_ or ids.for_unpacking())
         except OSError as error:
             raise SessionError(
                 "cannot write to the image store", f"{error.filename or ''} {error.strerror}".strip(), "",
@@ -342,6 +346,24 @@ def locked(path: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let the signals of a lost terminal or a shutdown unwind us, so that we clean up."""
+
+    def leave(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def flush(path: str) -> None:

@@ -95,6 +95,8 @@ class Unpacker:
                 raise HostileError(name, "the root of the image is not a directory")
             return
         parent, _, base = path.rpartition("/")
+        if self._layered and safety.is_bookkeeping(name, parent):
+            return
         if self._layered and (removed := safety.whiteout(name, base)) is not None:
             self._white_out(parent, removed)
             return
