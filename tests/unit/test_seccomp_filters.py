@@ -113,6 +113,14 @@ def test_compiling_removes_what_no_policy_needs_any_more(place: str) -> None:
     assert {os.stat(path).st_mode & 0o777 for path in compile_plain(place)} == {0o644}
 
 
+def test_one_bad_policy_does_not_keep_the_others_from_being_compiled(place: str, log: Log) -> None:
+    bad = [Seccomp("nosuch", (), (), "errno"), Seccomp("default", ("frobnicate",), (), "errno")]
+    with pytest.raises(build.BuildError, match=r"nosuch.*; default: no system call is called 'frobnicate'"):
+        build.compile_all([(each, frozenset[int]()) for each in (*bad, PLAIN)], f"{place}/compiled")
+    assert filters.filter_for(PLAIN, ())
+    assert not log
+
+
 def test_pid_1_has_a_compiled_filter_of_its_own(place: str, log: Log) -> None:
     compile_plain(place)
     assert 0 < len(filters.filter_for(filters.INIT, ())) < len(filters.filter_for(PLAIN, ())) // 3

@@ -270,23 +270,38 @@ def compile_all(
     """Write the filters of every (seccomp, capabilities) to ``directory`` and remove all others.
 
     pid 1's own filter is always among them. Returns the files' paths. Each is written beside
-    its place and renamed, so that a login finds the old one or the new one. Raises what
-    :func:`build` raises; files written before stay.
+    its place and renamed, so that a login finds the old one or the new one.
+
+    One policy that cannot be obeyed does not keep the others from being compiled: what is wrong
+    is raised at the end, all at once, as BuildError.
     """
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    written = []
+    written: list[str] = []
+    wrong = []
     for seccomp, capabilities in (*combinations, (filters.INIT, frozenset[int]())):
-        _, identity = filters.find(seccomp.profile)
         path = os.path.join(directory, filters.key_of(seccomp, capabilities))
-        if path not in written:
-            release = os.uname().release if profile_of(seccomp).waits_for_a_kernel() else None
-            _replace(path, filters.pack(identity, programs(seccomp, capabilities), release))
-            written.append(path)
+        if path in written:
+            continue
+        try:
+            content = _compile(seccomp, capabilities)
+        except (OSError, ValueError, BuildError) as problem:
+            wrong.append(f"{seccomp.profile}: {problem}")
+            continue
+        _replace(path, content)
+        written.append(path)
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
         if path not in written:
             os.unlink(path)
+    if wrong:
+        raise BuildError("; ".join(dict.fromkeys(wrong)))
     return written
+
+
+def _compile(seccomp: Seccomp, capabilities: Iterable[int]) -> bytes:
+    _, identity = filters.find(seccomp.profile)
+    release = os.uname().release if profile_of(seccomp).waits_for_a_kernel() else None
+    return filters.pack(identity, programs(seccomp, capabilities), release)
 
 
 def _replace(path: str, content: bytes) -> None:
