@@ -1,0 +1,71 @@
+"""``ssh2containerctl verify``."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import sys
+import time
+
+import click
+from rich.markup import escape
+
+from ssh2container import __version__
+from ssh2container.admin.cli import output
+from ssh2container.admin.verify import report
+from ssh2container.admin.verify.probe import EXPECTED, FAIL, PASS, SKIPPED, WEAK
+from ssh2container.admin.verify.sessions import Starter
+from ssh2container.errors import printable
+
+_COLOURS = {PASS: "green", WEAK: "cyan", EXPECTED: "blue", SKIPPED: "yellow", FAIL: "bold red"}
+
+
+@click.command("verify", short_help="Run the escape probes inside a user's session.")
+@click.argument("user", required=False)
+@click.option("--all", "everything", is_flag=True, help="List the probes that passed too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(user: str | None, *, everything: bool, as_json: bool) -> None:
+    """Open real sessions as USER under his own policy and try to break out, in some 300 ways.
+
+    Each attempt is a process of its own behind the session's walls. Without USER you verify yourself.
+
+    Results: "pass"; "weak pass", refused because this kernel or image lacks what is attacked;
+    "expected-by-policy", with the key that allows it; "skipped", with the reason; "fail".
+
+    Exit status: 0 nothing failed, 1 an attempt succeeded.
+    """
+    name = user or pwd.getpwuid(os.getuid()).pw_name
+    with output.progress("verifying") as advance:
+        rows = report.verify(Starter(name), advance)
+    numbers = report.counts(rows)
+    if as_json:
+        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        about = {**report.about(name), "version": __version__, "time": made}
+        output.print_json({**about, "counts": numbers, "probes": rows})
+    else:
+        _print(rows, everything=everything)
+        click.echo(f"{len(rows)} probes: " + ", ".join(f"{count} {kind}" for kind, count in numbers.items()))
+    sys.exit(1 if numbers[FAIL] else 0)
+
+
+def _print(rows: list[report.Row], *, everything: bool) -> None:
+    console = output.console()
+    for group, members in itertools.groupby(sorted(rows, key=_group), key=_group):
+        listed = list(members)
+        numbers = report.counts(listed)
+        short = ", ".join(f"{count} {kind}" for kind, count in numbers.items() if count)
+        console.print(f"[bold]{escape(group)}[/]: {short}")
+        for row in listed:
+            if row["result"] == PASS and not everything:
+                continue
+            colour = _COLOURS[row["result"]]
+            key = f" ({row['key']})" if row["key"] else ""
+            detail = escape(printable(f"{row['name']}{key}: {row['detail']}"))
+            console.print(f"  [{colour}]{row['result']:18}[/] {detail}")
+            if row["result"] == FAIL:
+                console.print(f"  {'':18} source: {escape(row['source'])}")
+
+
+def _group(row: report.Row) -> str:
+    return row["group"]

@@ -1,0 +1,1 @@
+"""Verification: the escape corpus, run inside a real session under a user's own policy."""

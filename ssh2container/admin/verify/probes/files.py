@@ -1,0 +1,274 @@
+"""Files: no descriptor, link or path leads out, nothing of the host can be changed or learnt."""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EACCES, EBUSY, EINVAL, ENOENT, ENOSYS, ENOTDIR, EPERM, EROFS, ETXTBSY, EXDEV
+from typing import TYPE_CHECKING
+
+from ssh2container.admin.verify.calls import call
+from ssh2container.admin.verify.probe import Escaped, Group, Skipped, Weak, refusal, require
+from ssh2container.admin.verify.probes.mounts import mountinfo
+from ssh2container.admin.verify.probes.privileges import ranges
+from ssh2container.admin.verify.probes.programs import run_helper
+
+if TYPE_CHECKING:
+    from ssh2container.admin.verify.surroundings import Surroundings
+
+GROUP = Group("Files")
+
+_WALL = (EROFS, EACCES, EPERM)
+
+
+@GROUP.check("no descriptor above 2 is open", "close_range(2); CVE-2024-21626, CVE-2016-9962")
+def _descriptors(surroundings: Surroundings) -> str:
+    require(not surroundings.descriptors, f"open: {surroundings.descriptors}")
+    return "3-1023 are closed"
+
+
+@GROUP.check("no descriptor above 2 is open in a program", "execve(2), close-on-exec")
+def _descriptors_of_program(surroundings: Surroundings) -> str:
+    output = run_helper(surroundings, "descriptors").split()
+    # The probe's own two ends of pipes are not close-on-exec for the helper's sake.
+    require(len(output) == 0, f"open: {output}")
+    return "none"
+
+
+@GROUP.check("descriptors 0-2 are no directories", "openat(2)")
+def _standard(_: Surroundings) -> str:
+    for number in (0, 1, 2):
+        mode = os.fstat(number).st_mode
+        require(not stat.S_ISDIR(mode) and not stat.S_ISBLK(mode), f"descriptor {number} has mode {mode:o}")
+        refusal(lambda n=number: os.open("../etc/shadow", os.O_RDONLY, dir_fd=n), (ENOTDIR, ENOENT))  # type: ignore[misc]
+    return "openat from each is refused"
+
+
+@GROUP.check("chdir through /proc/self/fd", "CVE-2024-21626")
+def _chdir(_: Surroundings) -> str:
+    for number in range(64):
+        try:
+            os.chdir(f"/proc/self/fd/{number}")
+        except OSError as error:
+            require(error.errno in (ENOENT, ENOTDIR, EACCES), f"{number}: {error}")
+            continue
+        require(
+            not os.readlink("/proc/self/cwd").startswith("(unreachable)"), f"descriptor {number} leads out"
+        )
+        require(os.stat("..").st_dev == os.stat("/").st_dev, f"descriptor {number} leads out")
+    return "0-63"
+
+
+@GROUP.check("the working directory is inside", "getcwd(2); CVE-2024-21626")
+def _cwd(_: Surroundings) -> str:
+    place = os.getcwd()
+    require(place.startswith("/"), f"it is {place}")
+    here, named = os.stat("."), os.stat(place)
+    require((here.st_dev, here.st_ino) == (named.st_dev, named.st_ino), f"it is not {place}")
+    return place
+
+
+@GROUP.check("/proc/self/root is the session's root", "proc_pid_root(5)")
+def _root(_: Surroundings) -> str:
+    require(os.readlink("/proc/self/root") == "/", os.readlink("/proc/self/root"))
+    inside, outside = os.stat("/proc/self/root/"), os.stat("/")
+    require((inside.st_dev, inside.st_ino) == (outside.st_dev, outside.st_ino), "it is another one")
+    return "/"
+
+
+@GROUP.check(
+    "the overlay's upper layer is visible at the root only", "Documentation/filesystems/overlayfs.rst"
+)
+def _upper(_: Surroundings) -> str:
+    for directory in ("/tmp", "/dev/shm", "/run", "/var/tmp"):
+        if os.path.isdir(directory):
+            for name in ("upper", "work", "root"):
+                require(not os.path.lexists(f"{directory}/{name}"), f"{directory}/{name} is there")
+    whole = [
+        mount.point
+        for mount in mountinfo()
+        if mount.kind == "tmpfs" and mount.inside == "/" and "rw" in mount.options
+    ]
+    require(not [point for point in whole if os.path.isdir(point + "/upper")], ", ".join(whole))
+    return "hidden"
+
+
+for _path in (
+    "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssh/ssh_host_ed25519_key", "/etc/ssh2container",
+    "/var/lib/ssh2container", "/var/log", "/boot", "/lost+found", "/.dockerenv", "/etc/crontab", "/etc/fstab",
+    "/etc/machine-id", "/etc/krb5.keytab", "/var/spool/cron",
+):  # fmt: skip
+
+    @GROUP.check(f"nothing of the host at {_path}", "hier(7)")
+    def _hidden(surroundings: Surroundings, path: str = _path) -> str:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            require(error.errno in (ENOENT, EACCES), str(error))
+            return error.strerror or ""
+        if surroundings.plan.image.kind == "tree":
+            raise Weak("the image has its own")
+        try:
+            empty = not os.listdir(path) if stat.S_ISDIR(status.st_mode) else not os.access(path, os.R_OK)
+        except PermissionError:
+            empty = True
+        require(empty, "it is there and readable")
+        return "empty or unreadable"
+
+
+@GROUP.check("homes of others are absent", "hier(7)")
+def _homes(surroundings: Surroundings) -> str:
+    above = os.path.dirname(surroundings.home)
+    own = {target for operation in surroundings.plan.init if (target := getattr(operation, "target", ""))}
+    for directory in {above, "/home"} - {"/"}:
+        if not os.path.isdir(directory):
+            continue
+        for name in os.listdir(directory):
+            path = f"{directory}/{name}"
+            known = path == surroundings.home or any(t == path or t.startswith(path + "/") for t in own)
+            require(known or surroundings.plan.image.kind == "tree", f"{path} is there")
+    return above
+
+
+@GROUP.check("accounts of the host are not listed", "passwd(5)")
+def _accounts(surroundings: Surroundings) -> str:
+    with open("/etc/passwd", encoding="utf-8", errors="replace") as file:
+        lines = file.read().splitlines()
+    if surroundings.plan.image.kind == "tree":
+        return f"{len(lines)} accounts, the image's and the user's"
+    names = [line.split(":")[0] for line in lines]
+    require(len(names) <= 3, ", ".join(names))  # noqa: PLR2004 - root, nobody, the user
+    return ", ".join(names)
+
+
+def _refused_write(path: str, flags: int = os.O_WRONLY) -> None:
+    GROUP.refused(
+        f"write to {path}",
+        "open(2)",
+        lambda _: os.open(path, flags, 0o644),
+        *_WALL,
+        ETXTBSY,
+        weak=(ENOENT,),
+        excuse=ranges,
+    )
+
+
+for _path in ("/etc/passwd", "/etc/hosts", "/etc/ld.so.cache", "/bin/sh", "/usr/bin/env"):
+    _refused_write(_path)
+_refused_write("/etc/ld.so.preload", os.O_WRONLY | os.O_CREAT)
+_refused_write("/verify-file", os.O_WRONLY | os.O_CREAT)
+
+GROUP.refused(
+    "remove /usr", "rename(2)", lambda _: os.rename("/usr", "/tmp/usr"), *_WALL, EBUSY, EXDEV, weak=(ENOENT,)
+)
+GROUP.refused("remove a mount point of /etc", "rmdir(2)", lambda _: os.rmdir("/etc"), *_WALL, EBUSY, 39)
+GROUP.refused(
+    "replace the home's mount point",
+    "rename(2)",
+    lambda s: os.rename(s.home, "/tmp/home"),
+    *_WALL,
+    EBUSY,
+    EXDEV,
+)
+GROUP.refused(
+    "put a link over /proc",
+    "CVE-2025-52881; rename(2)",
+    lambda _: os.rename("/proc", "/tmp/proc"),
+    *_WALL,
+    EBUSY,
+    EXDEV,
+)
+
+
+@GROUP.check(
+    "files of the image stay when all is removed",
+    "Documentation/filesystems/overlayfs.rst",
+    excuse=ranges,
+)
+def _remove_all(_: Surroundings) -> str:
+    tried, removed = 0, []
+    for directory in ("/usr/bin", "/bin", "/etc", "/usr/lib"):
+        if not os.path.isdir(directory) or os.path.islink(directory):
+            continue
+        for name in sorted(os.listdir(directory))[:200]:
+            tried += 1
+            path = f"{directory}/{name}"
+            try:
+                os.unlink(path)
+            except OSError:
+                continue
+            removed.append(path)
+    require(not removed, "removed: " + ", ".join(removed[:5]))
+    if not tried:
+        raise Skipped("the image has none of the usual directories")
+    return f"{tried} files"
+
+
+GROUP.refused(
+    "open a file by a handle of the root",
+    "open_by_handle_at(2); the 2014 shocker exploit",
+    lambda _: call(
+        "open_by_handle_at",
+        os.open("/usr", os.O_RDONLY),
+        (8).to_bytes(4, "little") + (1).to_bytes(4, "little") + bytes(8),
+        0,
+    ),
+    EPERM,
+    ENOSYS,
+    weak=(ENOENT,),
+    calls=("open_by_handle_at",),
+)
+
+
+@GROUP.check("Landlock guards the files as a second wall", "landlock(7)")
+def _landlock(surroundings: Surroundings) -> str:
+    rules = [operation for operation in surroundings.plan.payload if operation.step == "landlock"]
+    if not rules:
+        raise Weak("the kernel has no Landlock of ABI 2 or later")
+    return rules[0].describe()
+
+
+@GROUP.check("files can be renamed across directories", "landlock(7), ABI 1; rename(2)", works=True)
+def _rename(_: Surroundings) -> str:
+    base = "/tmp/verify-rename"
+    os.makedirs(base + "/a")
+    os.makedirs(base + "/b")
+    try:
+        os.close(os.open(base + "/a/file", os.O_WRONLY | os.O_CREAT, 0o600))
+        os.rename(base + "/a/file", base + "/b/file")
+        os.unlink(base + "/b/file")
+    except OSError as error:
+        raise Escaped(f"the wall breaks renames: {error}") from None
+    finally:
+        os.rmdir(base + "/a")
+        os.rmdir(base + "/b")
+        os.rmdir(base)
+    return "works"
+
+
+GROUP.refused(
+    "a device through a symbolic link of /proc",
+    "proc_pid_fd(5)",
+    lambda _: os.open("/proc/self/root/proc/1/root/etc/shadow", os.O_RDONLY),
+    EACCES,
+    EPERM,
+    ENOENT,
+)
+GROUP.refused(
+    "write through /proc/self/map_files",
+    "proc_pid_map_files(5)",
+    lambda _: _map_files(),
+    EPERM,
+    EACCES,
+    EROFS,
+    ETXTBSY,
+    weak=(ENOENT, EINVAL),
+)
+
+
+def _map_files() -> int:
+    for name in sorted(os.listdir("/proc/self/map_files")):
+        path = f"/proc/self/map_files/{name}"
+        if os.readlink(path).startswith(("/usr/", "/lib", "/bin")):
+            return os.open(path, os.O_RDWR)
+    raise OSError(ENOENT, "no file of the image is mapped")

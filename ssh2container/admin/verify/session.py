@@ -1,0 +1,106 @@
+"""A session that calls a function of ours in place of a program; runs as the user, in a process of its own.
+
+:mod:`ssh2container.admin.verify.sessions` starts this with an interpreter of its own: a session needs a
+single thread and changes the process for good. All steps are those of a login; only what the payload
+does in the end is ours, and it is imported before the container is made.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+from ssh2container import shell
+from ssh2container.admin.verify import calls, inside, scenarios
+from ssh2container.admin.verify.corpus import PROBES
+from ssh2container.admin.verify.surroundings import Surroundings
+from ssh2container.errors import SessionError
+from ssh2container.kernel import process
+from ssh2container.plan.account import Account
+from ssh2container.policy import store
+from ssh2container.run.launch import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ssh2container.plan.make import Plan
+    from ssh2container.policy.policy import Policy
+    from ssh2container.run.monitor import Monitor, Outcome
+
+PROBING = "probes"
+"""The scenario that runs the corpus; the others are in :mod:`scenarios`."""
+
+
+def _same(plan: Plan) -> Plan:
+    return plan
+
+
+def main(scenario: str, helper: str, change: Callable[[Plan], Plan] = _same) -> NoReturn:
+    """Be the session of ``scenario`` and end as its payload ends; an error is a line of JSON on stdout.
+
+    helper: path of the static program, "" for none. change: for the tests, which leave out one layer.
+    """
+    process.block_signals()
+    process.reset_signals()
+    baits = None
+    try:
+        process.close_from(3)
+        account = Account.current(os.environb)
+        policy = store.load(account.name, account.groups)
+        calls.resolve()
+        if scenario == PROBING:
+            baits = Surroundings.gather(_read(helper))
+            function: Callable[[], int] = functools.partial(inside.run, baits, PROBES)
+        else:
+            function = scenarios.BY_NAME[scenario]
+        outcome = _session(policy, function, baits, scenario, change)
+    except SessionError as error:
+        os.write(1, (json.dumps({"error": str(error), "status": error.status}) + "\n").encode())
+        os._exit(error.status)
+    finally:
+        if baits is not None and baits.pid == os.getpid():
+            baits.remove()
+    outcome.leave()
+
+
+def _session(
+    policy: Policy,
+    function: Callable[[], int],
+    baits: Surroundings | None,
+    scenario: str,
+    change: Callable[[Plan], Plan],
+) -> Outcome:
+    def start(plan: Plan) -> Monitor:
+        plan = change(plan).calling(function)
+        if baits is not None:
+            baits.policy, baits.plan = policy, plan
+        scenarios.before_launch(scenario)
+        monitor = launch(plan)
+        scenarios.after_launch(scenario)
+        return monitor
+
+    def load(_name: str, _groups: object) -> Policy:
+        return policy
+
+    return shell.session(request_for(policy), os.environb, load, start)
+
+
+def request_for(policy: Policy) -> list[bytes]:
+    """Return the arguments of a login that ``policy`` allows; a refusal is left to the planner."""
+    access = policy.access
+    if access.interactive is not False:
+        return []
+    if access.sftp is not None:
+        return [b"-c", b"internal-sftp"]
+    if isinstance(access.commands, tuple) and access.commands:
+        return [b"-c", os.fsencode(" ".join(access.commands[0].words))]
+    return [b"-c", b"true"]
+
+
+def _read(path: str) -> bytes:
+    if not path:
+        return b""
+    with open(path, "rb") as file:
+        return file.read()
