@@ -9,6 +9,7 @@ import os
 import stat
 
 from ssh2container.errors import Refusal
+from ssh2container.kernel import landlock
 from ssh2container.policy import filters, specifiers
 
 from .image import Image
@@ -77,7 +78,8 @@ class Source:
 class Host:
     """Observations of one login.
 
-    session: the session's id. last_capability: the highest that the kernel knows.
+    session: the session's id. last_capability: the highest that the kernel knows. landlock: the
+    kernel's ABI of it, 0 for none.
     masked_files, masked_directories, protected: what of /proc exists to be hidden.
     etc: (name, is a directory) of what exists of :data:`ETC`; etc_links: (name, target).
     top: directories at the root of a host whose /usr is not merged.
@@ -97,6 +99,7 @@ class Host:
         "hushed",
         "image",
         "interactive",
+        "landlock",
         "last_capability",
         "masked_directories",
         "masked_files",
@@ -115,6 +118,7 @@ class Host:
     image: Image
     skeleton: str
     last_capability: int
+    landlock: int
     masked_files: tuple[str, ...]
     masked_directories: tuple[str, ...]
     protected: tuple[str, ...]
@@ -146,6 +150,7 @@ class Host:
                 "the installation is incomplete",
                 "run install.sh",
             )
+        self.landlock = landlock.abi()
         self.last_capability = int(_read("/proc/sys/kernel/cap_last_cap"))
         self.masked_files = _existing("/proc", MASKED_FILES)
         self.masked_directories = _existing("/proc", MASKED_DIRECTORIES)

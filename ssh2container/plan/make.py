@@ -6,7 +6,7 @@ from ssh2container.errors import Refusal
 from ssh2container.kernel import namespaces
 from ssh2container.policy import specifiers
 
-from . import accounts, environment, greeting, program, tree
+from . import accounts, environment, greeting, program, tree, walls
 from .host import specifier_values
 from .operations import confinement, identity, limits, network
 
@@ -170,6 +170,7 @@ def make(
         confinement.NoNewPrivileges(),
     )
     plan.payload = (
+        *walls.around_files(policy, host.landlock, home=home, values=values, whole_system=False),
         confinement.LoadFilter(policy.seccomp.profile, host.bpf, "seccomp"),
         # After the filter: of two refusals the kernel takes, and records, the later one's.
         *((confinement.RecordViolations(host.recorder, "seccomp"),) if host.recorder else ()),
