@@ -47,16 +47,18 @@ def test_a_keys_command_runs_inside(sshd: Server, user: User) -> None:
 
 def test_a_keys_command_counts_for_subsystems_too(sshd: Server, user: User) -> None:
     """sshd puts the subsystem's command into SSH_ORIGINAL_COMMAND."""
-    client = sshd.client(user, 'command="echo $SSH_ORIGINAL_COMMAND >&2; exit 5"')
-    done = client.sftp("ls")
-    assert done.status != 0
-    assert SFTP_SERVER in done.errors
+    client = sshd.client(
+        user, f'command="test $SSH_ORIGINAL_COMMAND = {SFTP_SERVER} || exit 5; exec {SFTP_SERVER} -R"'
+    )
+    client.sftp("ls /usr").ok()
+    assert client.sftp("mkdir new").status == 1
+    assert client.box("true").status == 5
 
 
 def test_a_keys_command_that_serves_rsync(sshd: Server, user: User, tmp_path: Path) -> None:
     """The usual backup key: whatever the client asks, rsync in read-only sender mode of one directory."""
     client = sshd.client(user, 'command="rsync --server --sender -logDtpre.iLsfxCIvu . /etc/passwd",restrict')
-    client.rsync("-a", "box:anything", f"{tmp_path}/got").ok()
+    client.rsync("-a", "box:/etc/passwd", f"{tmp_path}/got").ok()
     assert user.name in (tmp_path / "got").read_text()
 
 

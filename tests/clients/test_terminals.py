@@ -34,8 +34,9 @@ def ask(terminal: Terminal, line: str) -> str:
 
 def test_a_login_greets_with_a_usable_prompt(client: Client) -> None:
     with client.terminal() as session:
-        session.expect(rf"{client.user.name}@[^ ]*:~\$ ")
+        session.expect(r"\$ ")
         shown = (session.before or b"").decode()
+        assert f"{client.user.name}@" in shown
         assert "no job control" not in shown
         assert "cannot set terminal process group" not in shown
         assert "I have no name" not in shown
@@ -154,7 +155,7 @@ def test_two_logins_have_terminals_apart(client: Client) -> None:
 
 
 def test_hosts_terminals_are_not_seen(terminal: Terminal) -> None:
-    listed = ask(terminal, "ls /dev/pts").split()
+    listed = ask(terminal, "ls --color=never /dev/pts").split()
     assert set(listed) <= {"0", "ptmx"}
 
 

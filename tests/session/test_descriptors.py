@@ -36,7 +36,7 @@ def test_descriptors_closed_at_start(user: User, closed: tuple[int, ...]) -> Non
     """/dev/null takes their place; a policy or a pipe of ours never does."""
     closer = ["/bin/sh", "-c", " ".join(f"exec {n}>&-;" for n in closed) + ' exec "$@"', "sh"]
     done = inside(
-        user, "readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 >&2; echo out; exit 7", before=closer
+        user, "for n in 0 1 2; do readlink /proc/$$/fd/$n >&2; done; echo out; exit 7", before=closer
     )
     assert done.status == 7
     assert done.text == ("" if 1 in closed else "out\n")
@@ -47,14 +47,17 @@ def test_descriptors_closed_at_start(user: User, closed: tuple[int, ...]) -> Non
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_directory_is_refused(user: User, number: int) -> None:
-    """openat(0, "../etc/shadow") would walk the host from inside."""
+    """openat(0, "../etc/shadow") would walk the host from inside.
+
+    Before our first line Python itself ends with status 1 when a standard descriptor is a directory.
+    """
     descriptor = os.open("/tmp", os.O_RDONLY | os.O_DIRECTORY)
     try:
         streams: dict[str, Stream] = {("stdin", "stdout", "stderr")[number]: descriptor}
         done = finish(start(user, "-c", "echo inside; ls -l /proc/self/fd/", **streams))  # type: ignore[arg-type]
     finally:
         os.close(descriptor)
-    assert done.status == 126
+    assert done.status in (1, 126)
     assert done.out == b""
     if number != 2:
         assert "directory" in done.errors
@@ -73,7 +76,8 @@ def test_a_path_descriptor_is_refused(user: User) -> None:
         done = finish(start(user, "-c", "echo inside", stdin=descriptor))
     finally:
         os.close(descriptor)
-    assert (done.status, done.out) == (126, b"")
+    assert done.status in (1, 126)
+    assert done.out == b""
 
 
 def test_regular_files_are_the_payloads_own(user: User) -> None:

@@ -7,6 +7,7 @@ import tempfile
 
 import pytest
 from support.host import Done, processes, run, until
+from support.leaks import tidy_after_a_killed_monitor
 from support.users import SHELL, User
 
 MARK = "ran-inside-or-out"
@@ -131,6 +132,7 @@ def test_death_in_the_set_up_leaves_nothing(user: User, name: str) -> None:
         done, _ = traced(user, "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
         assert done.status != 0, f"{name} number {number}"
         until(lambda: not processes(user.uid), f"nothing is left after death at {name} number {number}")
+        tidy_after_a_killed_monitor(user)
 
 
 def test_strace_itself_does_not_disturb(user: User) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 
 from support.host import mount_table, processes, until
-from support.ledger import end_processes
+from support.ledger import end_processes, remove_path
 from support.users import User
 
 SHARED_DIRECTORIES = (
@@ -20,10 +21,17 @@ SHARED_DIRECTORIES = (
 
 
 def files_of(uid: int, top: str) -> Iterator[str]:
-    """Everything below ``top`` that belongs to ``uid``, without leaving the file system it is on."""
+    """Everything below ``top`` that belongs to ``uid``, without leaving the file system it is on.
+
+    pytest's own directory apart: there the tests' clients keep files under the owner they got them from.
+    """
     device = os.lstat(top).st_dev
     for directory, names, files in os.walk(top):
-        names[:] = [name for name in names if _device(f"{directory}/{name}") == device]
+        names[:] = [
+            name
+            for name in names
+            if _device(f"{directory}/{name}") == device and not name.startswith("pytest-of-")
+        ]
         for name in [*names, *files]:
             path = f"{directory}/{name}"
             try:
@@ -64,6 +72,22 @@ def assert_nothing_left(user: User, mounts_before: list[str]) -> None:
         ) from None
     finally:
         end_processes(user.uid)
+        for path in sorted(left_files(user), reverse=True):
+            remove_path(path)
+
+
+def tidy_after_a_killed_monitor(user: User) -> None:
+    """Check that what it left in the registry is known to be stale (its lock is free), and remove it.
+
+    The product removes such an entry at one of the user's next logins.
+    """
+    assert not processes(user.uid)
+    for name in os.listdir(user.runtime_directory):
+        path = f"{user.runtime_directory}/{name}"
+        if not name.endswith(".socket"):
+            with open(path, "rb") as entry:
+                fcntl.flock(entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
 
 
 def _new_mounts(before: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from support.host import Done, Process, children, until
 from support.users import User
 
 Stream = int | IO[bytes] | socket.socket | None
+Descriptor = int | IO[bytes] | None
 Word = str | bytes
 
 
@@ -29,11 +31,17 @@ def start(
     environment: variables in addition to what sshd sets.
     before: a command in front of it that execs it in the end (``env``, ``nice`` …), run as the user.
     """
+    ours: list[int | None] = []
+    theirs: list[Descriptor] = []
+    for number, stream in enumerate((stdin, stdout, stderr)):
+        end, other = _pipe(user, reads=number == 0) if stream == subprocess.PIPE else (None, stream)
+        ours.append(end)
+        theirs.append(other.fileno() if isinstance(other, socket.socket) else other)
     process: subprocess.Popen[bytes] = subprocess.Popen(
         [*before, user.shell, *arguments],
-        stdin=_descriptor(stdin),
-        stdout=_descriptor(stdout),
-        stderr=_descriptor(stderr),
+        stdin=theirs[0],
+        stdout=theirs[1],
+        stderr=theirs[2],
         env={**user.environment(), **(environment or {})},
         cwd=user.home,
         user=user.uid,
@@ -42,11 +50,23 @@ def start(
         umask=0o022,
         start_new_session=True,
     )
+    for end, other in zip(ours, theirs, strict=True):
+        if end is not None and isinstance(other, int):
+            os.close(other)
+    process.stdin = os.fdopen(ours[0], "wb") if ours[0] is not None else None
+    process.stdout = os.fdopen(ours[1], "rb") if ours[1] is not None else None
+    process.stderr = os.fdopen(ours[2], "rb") if ours[2] is not None else None
     return process
 
 
-def _descriptor(stream: Stream) -> int | IO[bytes] | None:
-    return stream.fileno() if isinstance(stream, socket.socket) else stream
+def _pipe(user: User, *, reads: bool) -> tuple[int, int]:
+    """Our end and the session's end of a pipe that belongs to the user, as those made by his sshd do.
+
+    A pipe of root's could be used, but not be opened again through /dev/stdout.
+    """
+    reader, writer = os.pipe()
+    os.fchown(reader, user.uid, user.gid)
+    return (writer, reader) if reads else (reader, writer)
 
 
 def finish(session: subprocess.Popen[bytes], stdin: bytes | None = None) -> Done:
