@@ -49,14 +49,24 @@ def session(
         host = Host.observe(policy, account, log.id)
         plan = make(request, account, policy, host, environment)
         log.know(image_digest=host.image.digest)
+        companions = None
+        if plan.deadlines is not None or plan.recording is not None:
+            from ssh2container.run.companions import Companions
+
+            companions = Companions(plan, log)
         if log.required:
             log.write("open")
             monitor = start(plan)
         else:
             monitor = start(plan)
             log.write("open")
-        outcome = monitor.wait()
-        log.close(reason=outcome.reason, exit_code=outcome.exit_code, signal=outcome.signal)
+        outcome = monitor.wait(companions)
+        log.close(
+            reason=outcome.reason,
+            exit_code=outcome.exit_code,
+            signal=outcome.signal,
+            traffic=outcome.traffic,
+        )
         return outcome
 
 

@@ -107,15 +107,27 @@ class Session:
         else:
             self.write("failed", warning=True, status="125", reason=describe_bug(error))
 
-    def close(self, *, reason: str, exit_code: int | None, signal: int | None, **fields: str) -> None:
-        """Write the last record of a session that ran."""
+    def close(
+        self,
+        *,
+        reason: str,
+        exit_code: int | None,
+        signal: int | None,
+        traffic: tuple[int, int] | None = None,
+    ) -> None:
+        """Write the last record of a session that ran.
+
+        traffic: bytes that were typed and shown; None without a terminal, where nobody sees them.
+        """
+        typed, shown = ("", "") if traffic is None else (str(traffic[0]), str(traffic[1]))
         self.write(
             "close",
             reason=reason,
             exit="" if exit_code is None else str(exit_code),
             signal="" if signal is None else str(signal),
             duration=f"{time.monotonic() - self._started:.3f}",
-            **fields,
+            input=typed,
+            output=shown,
         )
 
 

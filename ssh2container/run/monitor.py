@@ -9,7 +9,7 @@ import time
 from ssh2container.errors import SessionError
 from ssh2container.kernel import process
 
-from . import channel
+from . import channel, views
 from .terminal import Relay
 
 TYPE_CHECKING = False
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ssh2container.plan.make import Plan
+    from ssh2container.record.registry import Entry
+
+    from .companions import Companions
 else:
     import _signal as signal  # what signal wraps; that one imports enum (12 ms)
 
@@ -35,19 +38,25 @@ _FORWARDED = (
 )
 _HANG_UP_GRACE_S = 0.5
 """How long the payload may take over SIGHUP, say to save its history, when its client is gone."""
+_DRAIN_S = 1.0
+"""How long a client that reads nothing is waited for when its session was ended."""
+_NEVER = float("inf")
 
 
 class Outcome:
     """How a session ended.
 
-    status: raw wait status of the payload. reason: "exit", "hangup" when the client went away.
+    status: raw wait status of the payload. reason: "exit", "hangup" when the client went away,
+    "idle_timeout", "max_duration", or "recording" when it failed.
+    traffic: bytes typed and shown on the terminal, None where there was none.
     """
 
-    __slots__ = ("reason", "status")
+    __slots__ = ("reason", "status", "traffic")
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, traffic: tuple[int, int] | None = None) -> None:
         self.status = status
         self.reason = reason
+        self.traffic = traffic
 
     @property
     def exit_code(self) -> int | None:
@@ -71,6 +80,7 @@ class Monitor:
     """Waits for one container.
 
     plan: what was launched. pid, pidfd: its pid 1. end: our end of the channel to it.
+    entry: the session's place in the registry, given back at the end.
     """
 
     def __init__(self, plan: Plan, pid: int, pidfd: int, end: _socket.socket) -> None:
@@ -79,44 +89,51 @@ class Monitor:
         self._pidfd = pidfd
         self._end = end
         self._poll = select.epoll()
-        self._signals = process.signal_descriptor((*_FORWARDED, signal.SIGWINCH, PARENT_DIED))
+        self._signals = process.signal_descriptor(
+            (*_FORWARDED, signal.SIGWINCH, PARENT_DIED, views.SIGNAL)
+        )
         self._relay: Relay | None = None
+        self._companions: Companions | None = None
         self._status: int | None = None
         self._deadline = 0.0
         self._reason = "exit"
+        self.entry: Entry | None = None
         self._poll.register(end.fileno(), select.EPOLLIN)
         self._poll.register(self._signals, select.EPOLLIN)
 
-    def wait(self) -> Outcome:
+    def wait(self, companions: Companions | None = None) -> Outcome:
         """Stay until the container is gone; nothing of it is left when this returns or raises.
 
-        Raises the SessionError of the step that failed.
+        companions: the plan's deadlines and recorder. Raises the SessionError of the step that failed.
         """
+        self._companions = companions
         try:
             while self._turn():
                 pass
         finally:
             self._end_container()
+            if self.entry is not None:
+                self.entry.leave()
             if self._relay is not None:
-                self._relay.drain()
-                self._relay.restore()
+                ended = self._reason != "exit"
+                self._relay.drain(_DRAIN_S if ended else None)
+                self._relay.restore(reset=ended)
+                os.dup2(self._relay.outer, 2)  # for the line of an error
+            if companions is not None:
+                companions.finish(self._status)
         if self._status is None and self._reason == "exit":
             raise SessionError(
                 "the container ended without a word",
                 "its first process was killed, perhaps for want of memory",
                 step="wait",
             )
-        hung_up = signal.SIGHUP
-        return Outcome(hung_up if self._status is None else self._status, self._reason)
+        killed = signal.SIGHUP if self._reason == "hangup" else signal.SIGKILL
+        traffic = None if self._relay is None else self._relay.traffic
+        return Outcome(killed if self._status is None else self._status, self._reason, traffic)
 
     def _turn(self) -> bool:
         """Wait for one round of events and act on them; False when the session is over."""
-        remaining = -1.0
-        if self._deadline:
-            remaining = self._deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-        for descriptor, events in self._poll.poll(remaining):
+        for descriptor, events in self._poll.poll(self._remaining()):
             if descriptor == self._end.fileno():
                 if not self._hear():
                     return False
@@ -127,16 +144,31 @@ class Monitor:
                 self._relay.handle(descriptor, events)
                 if self._relay.hung_up:
                     self._hang_up()
+            elif self._companions is not None and descriptor == self._companions.descriptor:
+                self._companions.handle(events)
             elif events & (select.EPOLLERR | select.EPOLLHUP):
                 self._hang_up()
-        return True
+        if self._companions is not None:
+            self._companions.look()
+            if self._companions.ending and self._reason == "exit":
+                self._ask_to_end(self._companions.ending)
+        return not self._deadline or time.monotonic() < self._deadline
+
+    def _remaining(self) -> float:
+        """Return the seconds until something is due, -1 when nothing is."""
+        due = self._deadline or _NEVER
+        if self._companions is not None:
+            due = min(due, self._companions.due)
+        return -1.0 if due == _NEVER else max(0.0, due - time.monotonic())
 
     def _hear(self) -> bool:
         kind, content, attached = channel.receive(self._end)
         if kind == channel.ERROR:
             raise channel.unpack_error(content)
         if kind == channel.TERMINAL:
-            self._relay = Relay(self._poll, attached)
+            self._relay = Relay(self._poll, attached, self._plan.greeting)
+            if self._companions is not None:
+                self._companions.attach(self._poll, self._relay, self._plan.greeting)
         elif kind == channel.STARTED:
             self._let_go()
         elif kind == channel.STATUS:
@@ -155,7 +187,8 @@ class Monitor:
                     self._poll.register(descriptor, select.EPOLLET)
                 except (PermissionError, FileExistsError):
                     pass  # a regular file, which cannot hang up
-        process.replace_standard_descriptors()
+        speaks = self._companions is not None and self._companions.speaks
+        process.replace_standard_descriptors((2,) if speaks and self._relay is None else ())
 
     def _on_signal(self, number: int) -> None:
         if number == PARENT_DIED:
@@ -163,17 +196,31 @@ class Monitor:
         elif number == signal.SIGWINCH:
             if self._relay is not None:
                 self._relay.resize()
+        elif number == views.SIGNAL:
+            if self._relay is not None:
+                self._relay.view(views.PLACE + self._plan.session)
+        elif number == signal.SIGHUP and self._relay is not None and self._relay.is_lost():
+            self._hang_up()  # the kernel's word for it, as we lead the session of that terminal
         else:
             self._send_signal(number)
 
     def _hang_up(self) -> None:
         """Tell the payload that its client is gone, and end it soon whatever it makes of that."""
-        if not self._deadline:
+        if self._reason != "hangup":
             self._reason = "hangup"
-            self._send_signal(signal.SIGHUP)
-            self._deadline = time.monotonic() + min(_HANG_UP_GRACE_S, self._plan.grace)
-        if self._relay is not None and self._relay.hung_up:
+            if self._relay is None:
+                self._send_signal(signal.SIGHUP)
+            soon = time.monotonic() + min(_HANG_UP_GRACE_S, self._plan.grace)
+            self._deadline = min(self._deadline or _NEVER, soon)
+        if self._relay is not None:
             self._relay.abandon()
+
+    def _ask_to_end(self, reason: str) -> None:
+        """Ask the payload to end; after the grace period of the policy it is killed."""
+        self._reason = reason
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT):
+            self._send_signal(number)
+        self._deadline = time.monotonic() + self._plan.grace
 
     def _send_signal(self, number: int) -> None:
         try:

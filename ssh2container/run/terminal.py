@@ -10,12 +10,16 @@ import errno
 import fcntl
 import os
 import select
+import time
 
 from . import channel
+from .views import Views
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+
+    from ssh2container.record.recorder import Recorder
 
 _TCGETS, _TCSETS = 0x5401, 0x5402
 _TIOCSCTTY, _TIOCGWINSZ, _TIOCSWINSZ = 0x540E, 0x5413, 0x5414
@@ -28,20 +32,30 @@ _OPOST = 0o1
 _LFLAGS = 0o1 | 0o2 | 0o10 | 0o100 | 0o100000
 """ISIG ICANON ECHO ECHONL IEXTEN."""
 _CSIZE_PARENB, _CS8 = 0o60 | 0o400, 0o60
+_RESET = b"\x1b[?1047l\x1b[?1000;1002;1003;1004;1006;2004l\x1b[?25h\x1b[0m\x1b>\x1b[?1l\r"
 
 
-def open_inside(monitor: _socket.socket) -> int:
+def likeness(descriptor: int) -> bytes:
+    """Return the modes and the window size of a terminal, for :func:`open_inside`."""
+    modes: bytes = fcntl.ioctl(descriptor, _TCGETS, bytes(_SIZE_OF_TERMIOS))
+    size: bytes = fcntl.ioctl(descriptor, _TIOCGWINSZ, bytes(_SIZE_OF_WINSIZE))
+    return modes + size
+
+
+def open_inside(monitor: _socket.socket, like: bytes = b"") -> int:
     """In pid 1, rooted in the container: open a terminal pair, send the monitor its side, return ours.
 
     The new terminal starts with the modes and the window size of the client's, so that the
-    payload's first byte already meets both.
+    payload's first byte already meets both. like: both, of :func:`likeness`; without it, those of
+    the first of our own standard descriptors that is a terminal.
     """
+    like = like or likeness(outer())
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         fcntl.ioctl(master, _TIOCSPTLCK, bytes(4))
         slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        fcntl.ioctl(slave, _TCSETS, fcntl.ioctl(0, _TCGETS, bytes(_SIZE_OF_TERMIOS)))
-        fcntl.ioctl(slave, _TIOCSWINSZ, fcntl.ioctl(0, _TIOCGWINSZ, bytes(_SIZE_OF_WINSIZE)))
+        fcntl.ioctl(slave, _TCSETS, like[:_SIZE_OF_TERMIOS])
+        fcntl.ioctl(slave, _TIOCSWINSZ, like[_SIZE_OF_TERMIOS:])
         channel.send_descriptor(monitor, channel.TERMINAL, master)
     finally:
         os.close(master)
@@ -65,26 +79,52 @@ class Relay:
 
     outer: the client's terminal, in raw mode until :meth:`restore`. master: our side of the
     payload's. Bytes that one side does not take yet are kept, and the other side is not read
-    meanwhile.
+    meanwhile. Where only the payload's output goes to a terminal, nothing is read from that: other
+    programs, say a pager behind a pipe, may be reading there.
+
+    greeting: shown first. active: when something was typed or shown last, of time.monotonic().
+    traffic: how many bytes were typed and shown.
     """
 
-    def __init__(self, poll: select.epoll, master: int) -> None:
+    def __init__(self, poll: select.epoll, master: int, greeting: bytes = b"") -> None:
         self._poll = poll
         self.master = master
         os.set_blocking(master, False)
-        self.outer = _reopen(0)
+        shown_on = outer()
+        self._typing = shown_on == 0
+        self.outer = _reopen(shown_on)
         self._modes: bytes = fcntl.ioctl(self.outer, _TCGETS, bytes(_SIZE_OF_TERMIOS))
-        fcntl.ioctl(self.outer, _TCSETS, _raw(self._modes))
-        self._inward, self._outward = b"", b""
+        if self._typing:
+            fcntl.ioctl(self.outer, _TCSETS, _raw(self._modes))
+        self._inward, self._outward = b"", greeting
+        self._interest: dict[int, int] = {}
         self._open = {self.outer, master}
-        for descriptor in self._open:
-            poll.register(descriptor, select.EPOLLIN)
-        self._interest = dict.fromkeys(self._open, select.EPOLLIN)
+        self._watch(self.outer, reading=self._typing, writing=bool(greeting))
+        self._watch(master, reading=not greeting, writing=False)
         self.hung_up = False
+        self.active = time.monotonic()
+        self._typed, self._shown = 0, len(greeting)
+        self.recorder: Recorder | None = None
+        self.views = Views(greeting)
+        self.resize()
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """How many bytes were typed and shown."""
+        return self._typed, self._shown
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the client's window."""
+        found = fcntl.ioctl(self.outer, _TIOCGWINSZ, bytes(_SIZE_OF_WINSIZE))
+        return int.from_bytes(found[2:4], "little"), int.from_bytes(found[:2], "little")
 
     def resize(self) -> None:
         """Give the payload's terminal the client's window size; the kernel tells the programs."""
         fcntl.ioctl(self.master, _TIOCSWINSZ, fcntl.ioctl(self.outer, _TIOCGWINSZ, bytes(_SIZE_OF_WINSIZE)))
+        self.views.resize(*self.size)
+        if self.recorder is not None:
+            self.recorder.resize(*self.size)
 
     def handle(self, descriptor: int, events: int) -> None:
         """Act on what the poll told about one of the two sides."""
@@ -92,49 +132,122 @@ class Relay:
             self.hung_up = True
             return
         if events & select.EPOLLOUT:
-            self._flush()
+            self.flush()
         if descriptor == self.outer and events & select.EPOLLIN and not self._inward:
             self._inward = self._read(self.outer)
+            self._note_typed(self._inward)
         elif descriptor == self.master and events & (select.EPOLLIN | select.EPOLLHUP) and not self._outward:
             self._outward = self._read(self.master)
-        self._flush()
+            self._note_shown(self._outward)
+        self.flush()
 
-    def drain(self) -> None:
-        """Copy what the payload left in its terminal; for when it is gone."""
-        os.set_blocking(self.outer, True)
+    def is_lost(self) -> bool:
+        """Tell whether the client's terminal has hung up, even if that has not been handled yet."""
+        now = select.poll()
+        now.register(self.outer, 0)
+        return any(events & select.POLLHUP for _, events in now.poll(0))
+
+    def tell(self, line: str) -> None:
+        """Show a line of ours between what the payload shows; it starts with a bell."""
+        message = f"\a\r\nssh2container: {line}\r\n".encode("utf-8", "backslashreplace")
+        active = self.active
+        self._outward += message
+        self._note_shown(message)
+        self.active = active
+        self.flush()
+
+    def view(self, path: str) -> None:
+        """Show what this terminal shows to the administrator who listens at ``path``."""
+        self.views.add(path, *self.size)
+
+    def drain(self, seconds: float | None = None) -> None:
+        """Copy what the payload left in its terminal; for when it is gone.
+
+        seconds: how long a client that reads nothing is waited for; None as long as it is there.
+        """
+        if seconds is None:
+            os.set_blocking(self.outer, True)
+        else:
+            end = time.monotonic() + seconds
+            writable = select.poll()
+            writable.register(self.outer, select.POLLOUT)
         while not self.hung_up:
-            if self._outward:
-                self._outward = self._write(self.outer, self._outward)
-            elif self.master in self._open and (piece := self._read(self.master)):
-                self._outward = piece
-            else:
+            if not self._outward:
+                if self.master not in self._open:
+                    return
+                self._outward = self._read(self.master)
+                self._note_shown(self._outward)
+                if not self._outward:
+                    return
+            if seconds is not None and not writable.poll(max(0, end - time.monotonic()) * 1000):
                 return
+            self._outward = self._write(self.outer, self._outward)
 
     def abandon(self) -> None:
-        """Stop watching the client's terminal: it has hung up."""
-        self._close(self.outer)
+        """Let go of the client's terminal, which has hung up, and hang up the payload's in turn.
 
-    def restore(self) -> None:
-        """Give the client's terminal its modes back, after its output has been sent (TCSETSW)."""
+        The kernel does for it what it does for any terminal: SIGHUP and SIGCONT to the leader of the
+        session and to what runs in the foreground, the end of file for all (tty_ioctl(4)).
+        """
+        self._close(self.outer)
+        if self.master >= 0:
+            self._close(self.master)
+            os.close(self.master)
+            self.master = -1
+
+    def restore(self, *, reset: bool = False) -> None:
+        """Give the client's terminal its modes back, after its output has been sent (TCSETSW).
+
+        reset: also leave what a program that was ended in the middle had switched on: the second
+        screen, a hidden cursor, colours, reports of the mouse, of focus and of pasting.
+        """
         try:
+            if reset and self._typing:
+                os.write(self.outer, _RESET)
             fcntl.ioctl(self.outer, _TCSETS + 1, self._modes)
         except OSError:
             pass  # the client is gone, and its terminal with it
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what waits, as far as each side takes it, and watch for what can go on."""
         if self._inward:
             self._inward = self._write(self.master, self._inward)
         if self._outward:
             self._outward = self._write(self.outer, self._outward)
-        self._watch(self.outer, reading=not self._inward, writing=bool(self._outward))
-        self._watch(self.master, reading=not self._outward, writing=bool(self._inward))
+        held = self.recorder is not None and self.recorder.full
+        self._watch(self.outer, reading=self._typing and not self._inward, writing=bool(self._outward))
+        self._watch(self.master, reading=not self._outward and not held, writing=bool(self._inward))
+
+    def _note_typed(self, data: bytes) -> None:
+        self.active = time.monotonic()
+        self._typed += len(data)
+        if self.recorder is not None and self.recorder.wants_input and data:
+            self.recorder.input(data)
+
+    def _note_shown(self, data: bytes) -> None:
+        self.active = time.monotonic()
+        self._shown += len(data)
+        self.views.output(data)
+        if self.recorder is not None and data:
+            self.recorder.output(data)
 
     def _watch(self, descriptor: int, *, reading: bool, writing: bool) -> None:
-        if descriptor in self._open:
-            events = (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if writing else 0)
-            if self._interest.get(descriptor) != events:
-                self._interest[descriptor] = events
-                self._poll.modify(descriptor, events)
+        """Poll a side for what can be used; hang-up is told in any case, so master may have to rest."""
+        if descriptor not in self._open:
+            return
+        events = (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if writing else 0)
+        before = self._interest.get(descriptor)
+        if before == events:
+            return
+        if before is None:
+            self._poll.register(descriptor, events)
+        elif events or descriptor == self.outer:
+            self._poll.modify(descriptor, events)
+        else:
+            self._poll.unregister(descriptor)
+            del self._interest[descriptor]
+            return
+        self._interest[descriptor] = events
 
     def _read(self, descriptor: int) -> bytes:
         try:
@@ -164,9 +277,18 @@ class Relay:
         """Stop watching a side that has hung up: the payload's last holder gone, or the client."""
         if descriptor in self._open:
             self._open.discard(descriptor)
-            self._poll.unregister(descriptor)
+            if self._interest.pop(descriptor, None) is not None:
+                self._poll.unregister(descriptor)
         if descriptor == self.outer:
             self.hung_up = True
+
+
+def outer() -> int:
+    """Return the first of the standard descriptors that is a terminal, -1 when none is."""
+    for descriptor in (0, 1, 2):
+        if os.isatty(descriptor):
+            return descriptor
+    return -1
 
 
 def _reopen(descriptor: int) -> int:

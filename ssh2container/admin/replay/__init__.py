@@ -1,0 +1,1 @@
+"""Recordings: the collector that keeps them, reading, verifying and playing them."""

@@ -1,0 +1,157 @@
+"""What goes along with a session where its plan asks for it: limits in time, and a recording.
+
+Imported only for such a plan, before the container is made: nothing is imported once a payload runs.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from ssh2container.errors import SessionError
+from ssh2container.record import recorder as recording
+
+from .deadlines import Deadlines
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssh2container.plan.make import Plan
+    from ssh2container.record.audit import Session
+
+    from .terminal import Relay
+
+NEVER = float("inf")
+
+
+class Companions:
+    """The deadlines and the recorder of one session, each of them or None.
+
+    ending: why the session has to end, or "".
+    """
+
+    def __init__(self, plan: Plan, log: Session) -> None:
+        """Open the recording. Raises SessionError when there has to be one and cannot be."""
+        self._plan = plan
+        self._log = log
+        self._relay: Relay | None = None
+        self._poll: select.epoll | None = None
+        self._registered = self._writing = False
+        self._deadlines: Deadlines | None = None
+        self._recorder: recording.Recorder | None = None
+        self.ending = ""
+        if plan.deadlines is not None:
+            self._deadlines = Deadlines(plan.deadlines, time.monotonic(), terminal=plan.terminal)
+        if plan.recording is not None:
+            try:
+                self._recorder = recording.start(plan.recording, plan.session, log)
+            except SessionError as error:
+                if plan.recording.on_failure == "end_session":
+                    raise
+                log.write("recording-failed", warning=True, reason=str(error))
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the monitor needs standard error where there is no terminal."""
+        return self._deadlines is not None
+
+    @property
+    def descriptor(self) -> int:
+        """What :meth:`handle` is for, or -1."""
+        return -1 if self._recorder is None or not self._registered else self._recorder.descriptor
+
+    @property
+    def due(self) -> float:
+        """When :meth:`look` has something to do at the earliest, of time.monotonic()."""
+        due = NEVER if self._deadlines is None or self.ending else self._deadlines.due
+        return due if self._recorder is None else min(due, self._recorder.due)
+
+    def attach(self, poll: select.epoll, relay: Relay, shown: bytes) -> None:
+        """Go along with the payload's terminal from its first byte; ``shown`` was there before it."""
+        self._relay = relay
+        self._poll = poll
+        recorder = self._recorder
+        if recorder is None:
+            return
+        environment = self._plan.environment
+        given = {name: os.fsdecode(environment.get(name.encode(), b"")) for name in ("TERM", "SHELL")}
+        recorder.begin(*relay.size, f"session {self._plan.session}", given)
+        recorder.output(shown)
+        relay.recorder = recorder
+        try:
+            poll.register(recorder.descriptor, select.EPOLLIN | select.EPOLLRDHUP)
+        except PermissionError:
+            return  # a file takes what it is given
+        self._registered = True
+
+    def handle(self, events: int) -> None:
+        """Act on what the poll told about the recording's keeper."""
+        recorder, now = self._recorder, time.monotonic()
+        if recorder is None:
+            return
+        if events & ~select.EPOLLOUT:
+            recorder.hear()
+        recorder.flush(now)
+
+    def look(self) -> None:
+        """Do what is due; call it after every round of events."""
+        now = time.monotonic()
+        if self._recorder is not None:
+            self._look_after_recorder(self._recorder, now)
+        if self._deadlines is not None and now >= self._deadlines.due and not self.ending:
+            active = now if self._relay is None else self._relay.active
+            notice = self._deadlines.look(now, active)
+            if notice is not None:
+                self._tell(notice.text)
+                self._log.write(
+                    "limit",
+                    reason=notice.reason,
+                    phase="end" if notice.final else "warning",
+                    text=notice.text,
+                )
+                if notice.final:
+                    self.ending = notice.reason
+
+    def finish(self, status: int | None) -> None:
+        """Complete the recording. status: the payload's raw wait status, None when there is none."""
+        if self._recorder is not None:
+            self._recorder.finish("" if status is None else str(os.waitstatus_to_exitcode(status)))
+
+    def _look_after_recorder(self, recorder: recording.Recorder, now: float) -> None:
+        if now >= recorder.due:
+            recorder.look(now)
+        if recorder.failure:
+            self._drop(recorder)
+            return
+        if self._registered and self._poll is not None and self._writing != recorder.blocked:
+            self._writing = recorder.blocked
+            writing = select.EPOLLOUT if self._writing else 0
+            self._poll.modify(recorder.descriptor, select.EPOLLIN | select.EPOLLRDHUP | writing)
+        if self._relay is not None:
+            self._relay.flush()
+
+    def _drop(self, recorder: recording.Recorder) -> None:
+        """Give up a recording that failed, and the session with it where the policy says so."""
+        if self._registered and self._poll is not None:
+            self._poll.unregister(recorder.descriptor)
+        recorder.abandon()
+        self._recorder = None
+        if self._relay is not None:
+            self._relay.recorder = None
+            self._relay.flush()
+        if self._plan.recording is not None and self._plan.recording.on_failure == "end_session":
+            self._tell(f"this session ends now: it cannot be recorded: {recorder.failure}")
+            self.ending = self.ending or "recording"
+
+    def _tell(self, text: str) -> None:
+        if self._relay is not None:
+            self._relay.tell(text)
+            return
+        # Only a full pipe would hold us up, and then nobody is reading.
+        ready = select.poll()
+        ready.register(2, select.POLLOUT)
+        if any(events & select.POLLOUT for _, events in ready.poll(0)):
+            try:
+                os.write(2, f"ssh2container: {text}\n".encode("utf-8", "backslashreplace"))
+            except OSError:
+                pass  # the client is gone
