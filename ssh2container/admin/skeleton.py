@@ -28,7 +28,7 @@ _GENERATED = ("passwd", "group", "hosts", "hostname", "nsswitch.conf", "resolv.c
 
 
 def build(directory: str, root: str = "/") -> None:
-    """Make ``directory``/host and ``directory``/image; what is there already stays as it is.
+    """Make ``directory``/host and ``directory``/tree; what is there already stays as it is.
 
     root: the host's root, whose layout (merged /usr or not) the skeleton ``host`` repeats.
     Raises OSError.
@@ -36,7 +36,7 @@ def build(directory: str, root: str = "/") -> None:
     for name in (*_COMMON, *_HOST):
         os.makedirs(f"{directory}/host/{name}", 0o755, exist_ok=True)
     for name in _COMMON:
-        os.makedirs(f"{directory}/image/{name}", 0o755, exist_ok=True)
+        os.makedirs(f"{directory}/tree/{name}", 0o755, exist_ok=True)
     for name in _TOP:
         there, here = os.path.join(root, name), f"{directory}/host/{name}"
         if os.path.islink(there):
@@ -47,8 +47,8 @@ def build(directory: str, root: str = "/") -> None:
     _link("/run/lock", f"{directory}/host/var/lock")
     _link("/proc/self/mounts", f"{directory}/host/etc/mtab")
     for name in _GENERATED:
-        _link(f"/run/ssh2container/etc/{name}", f"{directory}/image/etc/{name}")
-    _link("/proc/self/mounts", f"{directory}/image/etc/mtab")
+        _link(f"/run/ssh2container/etc/{name}", f"{directory}/tree/etc/{name}")
+    _link("/proc/self/mounts", f"{directory}/tree/etc/mtab")
 
 
 def _link(target: str, path: str) -> None:

@@ -13,6 +13,7 @@ from ssh2container.kernel import landlock
 from ssh2container.policy import filters, specifiers
 
 from .image import Image
+from .tools import Tools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Host:
     etc: (name, is a directory) of what exists of :data:`ETC`; etc_links: (name, target).
     top: directories at the root of a host whose /usr is not merged.
     skel: (path, mode, content) for a new home, parents first.
+    tools: the transfer programs, for an image of the store.
     sources: the volumes' target -> Source; home: the Source of a kept home.
     terminal: whether one of the standard descriptors is a terminal; interactive: whether stdin is.
     hushed: whether a kept home says that it wants no welcome. bpf: the compiled system-call filter.
@@ -111,6 +113,7 @@ class Host:
         "skeleton",
         "sources",
         "terminal",
+        "tools",
         "top",
     )
 
@@ -129,6 +132,7 @@ class Host:
     sources: dict[str, Source]
     home: Source | None
     terminal: bool
+    tools: Tools | None
     interactive: bool
     hushed: bool
     bpf: bytes
@@ -143,6 +147,7 @@ class Host:
         self.interactive = os.isatty(0)
         self.terminal = self.interactive
         self.image = Image.find(policy.image)
+        self.tools = Tools.find() if self.image.kind == "tree" else None
         self.skeleton = f"{SKELETONS}/{self.image.kind}"
         if not os.path.isdir(self.skeleton):
             raise Refusal(

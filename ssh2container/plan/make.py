@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from _blake2 import blake2b
+
+from ssh2container import __version__
 from ssh2container.errors import Refusal
 from ssh2container.kernel import namespaces
 from ssh2container.policy import specifiers
 
-from . import accounts, environment, greeting, program, tree, walls
+from . import accounts, environment, greeting, tree, walls
 from .host import specifier_values
 from .operations import confinement, identity, limits, network
+from .program import Chooser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,10 +47,16 @@ class Plan:
     greeting: what the terminal shows before the payload's first byte. deadlines: limits in time, or
     None. recording: what is kept of the session, or None.
     call: None. :meth:`calling` makes plans with a function in place of the program.
+    container_per: "session", or what shares one container; container: names the way it was made, a
+    login with another joins another; linger: seconds that it outlives its last login, -1 for as long
+    as the connection; shared: whether pid 1 waits for logins (see :meth:`of_container`).
+    sessions_max: how many the user may have, or None. registration: what the registry says of it.
     """
 
     __slots__ = (
         "call",
+        "container",
+        "container_per",
         "deadlines",
         "directory",
         "environment",
@@ -53,12 +64,16 @@ class Plan:
         "greeting",
         "image",
         "init",
+        "linger",
         "monitor",
         "namespaces",
         "payload",
         "program",
         "recording",
+        "registration",
         "session",
+        "sessions_max",
+        "shared",
         "terminal",
     )
 
@@ -77,6 +92,12 @@ class Plan:
     deadlines: Sessions | None
     recording: Record | None
     call: Callable[[], int] | None
+    container_per: str
+    container: bytes
+    linger: float
+    shared: bool
+    sessions_max: int | None
+    registration: dict[str, str]
 
     def operations(self) -> tuple[Operation, ...]:
         """Return every operation, in the order in which they are listed and shown."""
@@ -102,6 +123,12 @@ class Plan:
         other.call = function
         return other
 
+    def of_container(self, name: str) -> Plan:
+        """Return the plan of the container alone: its pid 1 starts no program and waits for logins."""
+        other = self.without()
+        other.session, other.shared, other.terminal = name, True, False
+        return other
+
 
 def make(
     request: Request, account: Account, policy: Policy, host: Host, given: Mapping[bytes, bytes]
@@ -120,6 +147,12 @@ def make(
     hostname = specifiers.expand(policy.hostname, values)
     plan = Plan()
     plan.call = None
+    plan.shared = False
+    plan.container_per = policy.container_per
+    plan.container = _container(policy, host)
+    plan.linger = policy.linger if policy.container_per == "user" else -1.0
+    plan.sessions_max = policy.sessions.max
+    plan.registration = _registration(request, host, given)
     plan.session = host.session
     plan.image = host.image
     plan.terminal = host.terminal
@@ -140,7 +173,9 @@ def make(
         shell=shell,
         terminal=host.terminal,
     )
-    plan.program = program.choose(request, policy, plan.environment[b"PATH"].decode(), values)
+    chooser = Chooser(policy, host.image, plan.environment[b"PATH"].decode(), values, host.tools)
+    plan.program = chooser.choose(request)
+    plan.environment.update(plan.program.environment)
     plan.namespaces = _namespaces(policy)
     plan.monitor = (
         identity.DieWithParent(_PARENT_DIED, "monitor"),
@@ -170,6 +205,7 @@ def make(
         confinement.NoNewPrivileges(),
     )
     plan.payload = (
+        *walls.around_files(policy, host.landlock, home=home, values=values, whole_system=False),
         *walls.around_files(policy, host.landlock, home=home, values=values, whole_system=False),
         confinement.LoadFilter(policy.seccomp.profile, host.bpf, "seccomp"),
         # After the filter: of two refusals the kernel takes, and records, the later one's.
@@ -210,6 +246,27 @@ def _recording(policy: Policy, host: Host, values: Mapping[str, str]) -> Record 
     return type(record)(
         record.terminal, record.input, record.to, directory, record.transfers, record.on_failure
     )
+
+
+def _container(policy: Policy, host: Host) -> bytes:
+    """Return what distinguishes containers that may not be shared: made from other policies or parts."""
+    if policy.container_per == "session":
+        return b""
+    parts = blake2b(policy.digest.encode(), digest_size=16)
+    for part in (__version__, host.image.digest, host.image.root):
+        parts.update(part.encode("utf-8", "surrogateescape") + b"\0")
+    parts.update(host.bpf)
+    return parts.hexdigest().encode()
+
+
+def _registration(request: Request, host: Host, given: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Return what the registry of live sessions says of this one; hints for the administrator."""
+    return {
+        "kind": request.kind,
+        "command": os.fsdecode(request.command),
+        "image": host.image.name,
+        "client": os.fsdecode(given.get(b"SSH_CONNECTION", b"")).partition(" ")[0],
+    }
 
 
 def _namespaces(policy: Policy) -> int:

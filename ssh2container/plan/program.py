@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
     from ssh2container.policy.policy import Policy, Sftp
 
+    from .image import Image
     from .request import Request
+    from .tools import Tools
+
+    Attempt = tuple[str, tuple[bytes, ...]]
 
 SFTP_SERVERS = (
     "/usr/lib/openssh/sftp-server",
@@ -29,15 +33,23 @@ SFTP_SERVERS = (
 class Program:
     """What to execute.
 
-    attempts: (path, argument vector) pairs; the first whose file exists is executed.
+    attempts: (path, argument vector) pairs; the first whose file exists is executed. Words may
+    carry a file name pattern (``policy.commands.Word``), which is expanded inside.
     umask: the mode mask to set before, or None to leave the caller's.
+    environment: what this program needs beside the session's own.
     """
 
-    __slots__ = ("attempts", "umask")
+    __slots__ = ("attempts", "environment", "umask")
 
-    def __init__(self, attempts: tuple[tuple[str, tuple[bytes, ...]], ...], umask: int | None = None) -> None:
-        self.attempts = attempts
+    def __init__(
+        self,
+        attempts: Sequence[Attempt],
+        umask: int | None = None,
+        environment: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        self.attempts = tuple(attempts)
         self.umask = umask
+        self.environment = environment or {}
 
     def describe(self) -> str:
         """Say in one line what is executed."""
@@ -47,45 +59,101 @@ class Program:
         return f"execute {path} as: {shown}{others}"
 
 
-def choose(request: Request, policy: Policy, path: str, values: Mapping[str, str]) -> Program:
-    """Return what the policy runs for ``request``; ``path`` is the session's PATH.
+class Chooser:
+    """Chooses the program of one session.
 
-    Raises Refusal for what the policy does not allow.
+    path: the session's PATH. values: what specifiers stand for. tools: the host's transfer
+    programs, for images that lack them; None where none are needed or built.
     """
-    access = policy.access
-    if request.kind == "sftp":
-        if access.sftp is None:
-            raise _refusal("sftp is not allowed here", "access.sftp is false", access.message)
-        return _sftp_server(access.sftp, values)
-    if request.kind == "login":
-        if access.interactive is False:
-            raise _refusal("a shell is not allowed here", "access.interactive is false", access.message)
-        if access.interactive is not True:
-            words = [os.fsencode(specifiers.expand(word, values)) for word in access.interactive]
-            return _on_path(words, path)
-        return Program(
-            tuple((shell, (b"-" + os.fsencode(os.path.basename(shell)),)) for shell in policy.shell)
-        )
-    decided = commands.decide(request.command, access)
-    if decided is None:
-        return Program(
-            tuple(
-                (shell, (os.fsencode(os.path.basename(shell)), b"-c", request.command))
-                for shell in policy.shell
+
+    def __init__(
+        self, policy: Policy, image: Image, path: str, values: Mapping[str, str], tools: Tools | None
+    ) -> None:
+        self._policy = policy
+        self._image = image
+        self._path = path
+        self._values = values
+        self._tools = tools
+
+    def choose(self, request: Request) -> Program:
+        """Return what the policy runs for ``request``; raises Refusal for what it does not allow."""
+        access = self._policy.access
+        if request.kind == "sftp":
+            if access.sftp is None:
+                raise _refusal("sftp is not allowed here", "access.sftp is false", access.message)
+            return self._sftp_server(access.sftp)
+        if request.kind == "login":
+            return self._login()
+        decided = commands.decide(request.command, access)
+        if decided is not None:
+            return self._words(decided)
+        return self._transfer(request.command) or self._shell(b"-c", request.command)
+
+    def _login(self) -> Program:
+        interactive = self._policy.access.interactive
+        if interactive is False:
+            raise _refusal(
+                "a shell is not allowed here", "access.interactive is false", self._policy.access.message
             )
+        if interactive is not True:
+            return self._words([os.fsencode(specifiers.expand(word, self._values)) for word in interactive])
+        attempts: list[Attempt] = [
+            (shell, (b"-" + os.fsencode(os.path.basename(shell)),)) for shell in self._policy.shell
+        ]
+        if self._image.command:
+            # An image without any of these shells says itself what runs in it.
+            own = tuple(os.fsencode(word) for word in self._image.command)
+            attempts += [(path, own) for path in self._places(self._image.command[0])]
+        return Program(attempts)
+
+    def _shell(self, *arguments: bytes) -> Program:
+        return Program(
+            [(shell, (os.fsencode(os.path.basename(shell)), *arguments)) for shell in self._policy.shell]
         )
-    return _on_path(decided, path)
+
+    def _words(self, words: Sequence[bytes]) -> Program:
+        name = os.fsdecode(words[0])
+        return self._injected(name, tuple(words[1:])) or Program(
+            [(path, tuple(words)) for path in self._places(name)]
+        )
+
+    def _places(self, name: str) -> list[str]:
+        if "/" in name:
+            return [name]
+        return [f"{directory}/{name}" for directory in self._path.split(":") if directory]
+
+    def _sftp_server(self, sftp: Sftp) -> Program:
+        arguments = _sftp_flags(sftp, self._values)
+        own = dict(self._image.programs).get("sftp-server")
+        servers = (own,) if own else SFTP_SERVERS
+        program = self._injected("sftp-server", arguments) or Program(
+            [(server, (b"sftp-server", *arguments)) for server in servers]
+        )
+        program.umask = sftp.umask
+        return program
+
+    def _transfer(self, command: bytes) -> Program | None:
+        """Return the host's program for a plain transfer command that the image cannot run."""
+        name = os.fsdecode(command.split(None, 1)[0]) if command.split() else ""
+        if self._injected(name, ()) is None:
+            return None
+        try:
+            words = commands.split(command)
+        except Refusal:
+            return None  # more than words: the image's shell decides
+        return self._injected(name, tuple(words[1:]))
+
+    def _injected(self, name: str, arguments: tuple[bytes, ...]) -> Program | None:
+        """Return the host's ``name`` with ``arguments``, None where the image has its own."""
+        if self._tools is None or name in dict(self._image.programs):
+            return None
+        start = self._tools.start(name, arguments)
+        return Program([start[:2]], environment=start[2]) if start else None
 
 
-def _on_path(words: Sequence[bytes], path: str) -> Program:
-    name = os.fsdecode(words[0])
-    if "/" in name:
-        return Program(((name, tuple(words)),))
-    return Program(tuple((f"{directory}/{name}", tuple(words)) for directory in path.split(":") if directory))
-
-
-def _sftp_server(sftp: Sftp, values: Mapping[str, str]) -> Program:
-    arguments = [b"sftp-server"]
+def _sftp_flags(sftp: Sftp, values: Mapping[str, str]) -> tuple[bytes, ...]:
+    """Return the switches of sftp-server(8) that enforce the policy."""
+    arguments: list[bytes] = []
     if sftp.read_only:
         arguments.append(b"-R")
     if sftp.umask is not None:
@@ -94,7 +162,7 @@ def _sftp_server(sftp: Sftp, values: Mapping[str, str]) -> Program:
         arguments += [b"-d", os.fsencode(specifiers.expand(sftp.start_directory, values))]
     if sftp.deny:
         arguments += [b"-P", ",".join(sftp.deny).encode()]
-    return Program(tuple((server, tuple(arguments)) for server in SFTP_SERVERS), sftp.umask)
+    return tuple(arguments)
 
 
 def _refusal(what: str, why: str, message: str) -> Refusal:

@@ -11,6 +11,7 @@ from ssh2container.errors import Refusal
 from ssh2container.kernel import mounts
 from ssh2container.policy import specifiers
 
+from . import tools
 from .operations import filesystem as fs
 from .operations import proc, volumes
 from .operations.filesystem import BASE, ROOT, UPPER, WORK
@@ -37,7 +38,6 @@ _DEVICE_LINKS = {
     "stdin": "/proc/self/fd/0",
     "stdout": "/proc/self/fd/1",
     "stderr": "/proc/self/fd/2",
-    "core": "/proc/kcore",
 }
 _TERMINALS_MAX = 64
 _SYSTEM_TARGETS = ("/dev", "/proc", "/sys", "/etc", "/run/ssh2container", "/usr")
@@ -94,7 +94,7 @@ def build(
         _memory(policy),
         _prepare(host, generated, places),
         _root(host),
-        *(_host_image(host) if host.image.kind == "host" else _tree_image()),
+        *(_host_image(host) if host.image.kind == "host" else _tree_image(host)),
         *_devices(),
         fs.Mount("proc", ROOT + "/proc", _NOSUID_NODEV | mounts.MS_NOEXEC, "", "the session's own processes"),
         fs.BindTree(BASE + "/tmp", ROOT + "/tmp", _ATTR_VOLUME),
@@ -163,6 +163,7 @@ def _prepare(host: Host, generated: Mapping[str, bytes], places: list[tuple[str,
     sealed = []
     if host.image.kind != "host":
         entries += [(UPPER + "/run/ssh2container", 0o755, None), (UPPER + GENERATED, 0o755, None)]
+        entries.append((UPPER + tools.INSIDE, 0o755, None))
     for target, directory in sorted(places):
         if target.startswith(("/tmp/", "/dev/shm/")) or _below_another(target, places):
             continue  # made when it is attached: its parent is a mount of its own
@@ -217,8 +218,11 @@ def _host_image(host: Host) -> list[Operation]:
     ]
 
 
-def _tree_image() -> list[Operation]:
-    return [fs.BindTree(BASE + "/etc", ROOT + GENERATED, _ATTR_FIXED, "image")]
+def _tree_image(host: Host) -> list[Operation]:
+    operations: list[Operation] = [fs.BindTree(BASE + "/etc", ROOT + GENERATED, _ATTR_FIXED, "image")]
+    if host.tools is not None:
+        operations.append(fs.BindTree(host.tools.path, ROOT + tools.INSIDE, _ATTR_FIXED, "image"))
+    return operations
 
 
 def _devices() -> list[Operation]:
