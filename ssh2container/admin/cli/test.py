@@ -1,0 +1,81 @@
+"""``ssh2containerctl test``."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+
+import click
+from rich.markup import escape
+
+from ssh2container.admin.cli import output
+from ssh2container.admin.language.problems import PolicyError, Problem
+from ssh2container.admin.promises import grammar, report, running
+from ssh2container.errors import printable
+from ssh2container.policy.store import STANDARD
+
+_COLOURS = {running.KEPT: "green", running.BROKEN: "red", running.ERROR: "yellow"}
+
+
+@click.command("test", short_help="Run policy tests in real sessions.")
+@click.argument("paths", nargs=-1, metavar="[FILE|DIRECTORY]...", type=click.Path())
+@click.option(
+    "--policies",
+    metavar="PATH",
+    default="",
+    type=click.Path(),
+    help="Test the policies of this directory, in place of /etc/ssh2container.",
+)
+@click.option("--user", "users", multiple=True, metavar="NAME", help="Only this user's tests (repeatable).")
+@click.option("--json", "form", flag_value="json", help="Print JSON.")
+@click.option("--junit", "form", flag_value="junit", help="Print JUnit XML.")
+def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form: str | None) -> None:
+    """Run policy tests, those in /etc/ssh2container/tests unless others are named.
+
+    Each line of a test is tried in a real session of its user, with real clients.
+
+    Exit status: 0 all promises are kept, 1 some are broken or could not be tried, 2 wrong usage.
+    """
+    promises = [promise for promise in _read(paths) if not users or promise.user in users]
+    results = []
+    out = output.console()
+    with output.progress("testing") as advance:
+        for result in running.run(promises, os.path.abspath(policies) if policies else ""):
+            advance(str(result.promise))
+            results.append(result)
+    if form == "json":
+        output.print_json({"results": [result.as_dict() for result in results]})
+    elif form == "junit":
+        click.echo(report.junit(results), nl=False)
+    else:
+        for result in results:
+            why = report.said(result) if result.verdict == running.BROKEN else result.reason
+            shown = f": {escape(printable(why))}" if why else ""
+            colour = _COLOURS[result.verdict]
+            out.print(
+                f"[{colour}]{result.verdict:6}[/] {escape(printable(str(result.promise)))}[dim]{shown}[/]"
+            )
+        bad = [result for result in results if result.verdict != running.KEPT]
+        for result in bad:
+            out.print(f"{escape(printable(result.promise.place))}: {escape(printable(str(result.promise)))}")
+        click.echo(f"{len(results) - len(bad)} kept, {len(bad)} not")
+    sys.exit(1 if any(result.verdict != running.KEPT for result in results) else 0)
+
+
+def _read(paths: tuple[str, ...]) -> list[grammar.Promise]:
+    files: list[str] = []
+    for path in paths or (f"{STANDARD.configuration}/tests",):
+        files += sorted(glob.glob(glob.escape(path) + "/*.yaml")) if os.path.isdir(path) else [path]
+    promises: list[grammar.Promise] = []
+    problems: list[Problem] = []
+    for path in files:
+        try:
+            promises += grammar.read(path)
+        except PolicyError as error:
+            problems += error.problems
+        except FileNotFoundError:
+            problems.append(Problem(path, 0, 0, "there is no such file"))
+    if problems:
+        raise PolicyError(problems)
+    return promises

@@ -1,0 +1,1 @@
+"""Policy tests: what users can and cannot do, tried in real sessions."""

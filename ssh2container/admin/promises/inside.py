@@ -1,0 +1,69 @@
+"""What a policy test does inside a session, in place of a program. Imported before the container is made.
+
+Each function returns None when the action worked, or raises OSError with the reason why not.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import socket  # noqa: F401 - getaddrinfo loads the idna codec on first use; nothing may be imported inside
+
+TIMEOUT_SECONDS = 10.0
+
+
+def read(path: str) -> None:
+    """Open and read the first byte."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    os.read(descriptor, 1)
+    os.close(descriptor)
+
+
+def write(path: str) -> None:
+    """Open an existing file for writing without changing it, or make a new one and remove it."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except FileNotFoundError:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.unlink(path)
+
+
+def list_directory(path: str) -> None:
+    """Read the names in a directory."""
+    os.listdir(path)
+
+
+def execute(path: str) -> None:
+    """Find a regular file with the right to execute it."""
+    os.stat(path)
+    if os.path.isdir(path) or not os.access(path, os.X_OK):
+        raise PermissionError(13, "Permission denied")
+
+
+def connect(address: str) -> None:
+    """Connect to HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    found = _socket.getaddrinfo(host.strip("[]"), int(port), 0, _socket.SOCK_STREAM)
+    family, kind, protocol, _, where = found[0]
+    caller = _socket.socket(family, kind, protocol)
+    caller.settimeout(TIMEOUT_SECONDS)
+    caller.connect(where)
+    caller.close()
+
+
+def listen(port: str) -> None:
+    """Listen on a port of 127.0.0.1."""
+    listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", int(port)))
+    listener.listen(1)
+    listener.close()
+
+
+ACTIONS = {
+    "read": read,
+    "write": write,
+    "list": list_directory,
+    "execute": execute,
+    "connect": connect,
+    "listen": listen,
+}

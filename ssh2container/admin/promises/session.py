@@ -1,0 +1,60 @@
+"""One session that tries one action from inside; runs as the user, in a process of its own.
+
+A session needs a single thread and changes its process for good, so the tester starts this with an
+interpreter of its own. All steps are those of a login; only what runs in place of the program is ours.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ssh2container import shell
+from ssh2container.admin.language import comparing
+from ssh2container.admin.promises import inside
+from ssh2container.errors import SessionError
+from ssh2container.kernel import process
+from ssh2container.policy import store
+from ssh2container.run.launch import launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from ssh2container.plan.make import Plan
+    from ssh2container.policy.policy import Policy
+    from ssh2container.run.monitor import Monitor
+
+
+def main(action: str, argument: str, policies: str) -> NoReturn:
+    """Try ``action`` inside a session of the user who calls, and end with 0 when it worked.
+
+    policies: a directory or file in the place of the installed policies, "" for those.
+    """
+    process.block_signals()
+    process.reset_signals()
+
+    def load(name: str, groups: Sequence[str]) -> Policy:
+        found = comparing.policy_under(name, groups, policies) if policies else store.load(name, groups)
+        # What the user's clients may start does not matter for what code inside can reach.
+        found.access.login = found.access.interactive = True
+        return found
+
+    def start(plan: Plan) -> Monitor:
+        return launch(plan.calling(lambda: _try(action, argument)))
+
+    try:
+        process.close_from(3)
+        outcome = shell.session([], os.environb, load, start)
+    except SessionError as error:
+        shell.complain(str(error), error.status)
+    outcome.leave()
+
+
+def _try(action: str, argument: str) -> int:
+    try:
+        inside.ACTIONS[action](argument)
+    except OSError as error:
+        os.write(2, f"{error.strerror or error}\n".encode("utf-8", "backslashreplace"))
+        return 1
+    return 0
