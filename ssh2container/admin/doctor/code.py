@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import importlib.util
 import os
+import pwd
 import stat
 import subprocess
 from typing import TYPE_CHECKING
@@ -38,9 +40,19 @@ def weakness(path: str) -> str:
         return f"belongs to uid {found.st_uid}"
     if stat.S_ISLNK(found.st_mode):
         return ""
-    if found.st_mode & 0o022 and not (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
+    others = found.st_mode & 0o002 or (found.st_mode & 0o020 and _has_members(found.st_gid))
+    if others and not (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
         return f"is writable by others (mode {stat.S_IMODE(found.st_mode):04o})"
     return ""
+
+
+def _has_members(gid: int) -> bool:
+    """Return whether anybody but root is in a group; Debian's "staff" is empty and owns /usr/local."""
+    try:
+        members = grp.getgrgid(gid).gr_mem
+    except KeyError:
+        return False
+    return bool(members) or any(entry.pw_gid == gid and entry.pw_uid != 0 for entry in pwd.getpwall())
 
 
 def way_to(path: str) -> Iterator[str]:
@@ -59,15 +71,18 @@ def way_to(path: str) -> Iterator[str]:
             waiting.append(os.path.dirname(current))
 
 
-def import_path() -> list[str]:
-    """Return where the login shell's interpreter looks for modules."""
-    answer = subprocess.run(
-        [INTERPRETER, "-ISBc", "import sys; print('\\n'.join(sys.path))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [line for line in answer.stdout.splitlines() if os.path.exists(line)]
+def import_path() -> set[str]:
+    """Return where the login shell's interpreter and the administrator's look for modules."""
+    found: set[str] = set()
+    for options in ("-ISBc", "-IBc"):
+        answer = subprocess.run(
+            [INTERPRETER, options, "import sys; print('\\n'.join(sys.path))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.update(line for line in answer.stdout.splitlines() if os.path.exists(line))
+    return found
 
 
 def examine() -> Iterator[Finding]:
@@ -81,11 +96,12 @@ def examine() -> Iterator[Finding]:
             why = weakness(path)
             if why:
                 weak[path] = why
-    for directory, _, names in os.walk(os.path.realpath(f"{VERSIONS}/current")):
-        for path in (directory, *(os.path.join(directory, name) for name in names)):
-            why = weakness(path)
-            if why:
-                weak[path] = why
+    for directory, below, names in os.walk(os.path.realpath(f"{VERSIONS}/current")):
+        for path in (os.path.join(directory, name) for name in (*below, *names)):
+            for step in way_to(path) if os.path.islink(path) and "/skeleton/" not in path else (path,):
+                why = weakness(step) if os.path.lexists(step) else ""
+                if why:
+                    weak[step] = why
     for path, why in weak.items():
         yield Finding(
             PROBLEM,

@@ -27,7 +27,8 @@ def configurations() -> list[str]:
             continue
         try:
             with open(f"/proc/{entry}/cmdline", "rb") as file:
-                words = [os.fsdecode(word) for word in file.read().split(b"\0")]
+                # A listener's title is "sshd: /usr/sbin/sshd -f FILE [listener] 0 of 10-100 startups".
+                words = os.fsdecode(file.read().replace(b"\0", b" ")).split(" ")
             if os.path.basename(os.readlink(f"/proc/{entry}/exe")) != "sshd":
                 continue
         except OSError:

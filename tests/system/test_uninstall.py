@@ -1,0 +1,107 @@
+"""--uninstall: who is affected is said first, nobody gets a shell of the host, nothing of ours remains."""
+
+from __future__ import annotations
+
+import pytest
+from support.installation import Installation
+
+DROP_IN = "/etc/ssh/sshd_config.d/10-ssh2container.conf"
+NOLOGIN = "/usr/sbin/nologin"
+
+
+@pytest.fixture
+def enrolled(installed: Installation) -> Installation:
+    """A machine with two enabled users."""
+    for name in ("alice", "bob"):
+        installed.add_user(name)
+        installed.control("enable", name)
+    return installed
+
+
+def exists(installed: Installation, path: str) -> bool:
+    return installed.machine.run("test", "-e", path, check=False).returncode == 0
+
+
+def test_users_are_listed_and_get_nologin(enrolled: Installation) -> None:
+    said = enrolled.run("--uninstall").stdout
+    for name in ("alice", "bob"):
+        assert f"{name}: login shell becomes {NOLOGIN}" in said
+        assert enrolled.shell_of(name) == NOLOGIN
+    assert said.index("alice: login shell becomes") < said.index("usermod --shell")
+    assert not exists(enrolled, "/usr/bin/ssh2container")
+    assert not exists(enrolled, "/usr/lib/ssh2container")
+    assert not exists(enrolled, "/run/ssh2container")
+
+
+def test_what_nologin_leaves_open_stays_closed(enrolled: Installation) -> None:
+    """sshd gives a user with nologin forwarding and internal-sftp: drop-in and group stay."""
+    said = enrolled.run("--uninstall").stdout
+    assert exists(enrolled, DROP_IN)
+    assert enrolled.machine.run("getent", "group", "ssh2container").stdout.strip().endswith(":alice,bob")
+    assert f"Kept: {DROP_IN}" in said
+    asked = ("-T", "-C", "user=alice,host=h,addr=127.0.0.1")
+    effective = enrolled.machine.run("/usr/sbin/sshd", *asked).stdout
+    assert "forcecommand ssh2container-session\n" in effective
+    assert "allowtcpforwarding no\n" in effective
+
+
+def test_restored_shells_need_no_drop_in(enrolled: Installation) -> None:
+    said = enrolled.run("--uninstall", "--restore-shell").stdout
+    for name in ("alice", "bob"):
+        assert f"{name}: login shell becomes /bin/bash" in said
+        assert enrolled.shell_of(name) == "/bin/bash"
+    assert not exists(enrolled, DROP_IN)
+    assert enrolled.machine.run("getent", "group", "ssh2container", check=False).returncode == 2
+
+
+def test_a_user_without_a_record_gets_nologin_even_then(enrolled: Installation) -> None:
+    enrolled.machine.shell("rm /var/lib/ssh2container/enrolled/$(id -u bob).json")
+    enrolled.run("--uninstall", "--restore-shell")
+    assert enrolled.shell_of("alice") == "/bin/bash"
+    assert enrolled.shell_of("bob") == NOLOGIN
+    assert exists(enrolled, DROP_IN)
+
+
+def test_data_stays_without_purge_and_serves_the_next_installation(enrolled: Installation) -> None:
+    said = enrolled.run("--uninstall").stdout
+    assert "kept: /etc/ssh2container" in said
+    assert exists(enrolled, "/etc/ssh2container/users/alice.yaml")
+    enrolled.install()
+    enrolled.control("enable", "alice")
+    assert enrolled.inside("alice", "echo inside").stdout == "inside\n"
+    enrolled.control("disable", "--restore-shell", "alice")
+    assert enrolled.shell_of("alice") == "/bin/bash"
+
+
+def test_purge_removes_data_but_no_home(enrolled: Installation) -> None:
+    enrolled.run("--uninstall", "--purge")
+    for path in ("/etc/ssh2container", "/var/lib/ssh2container", "/var/log/ssh2container"):
+        assert not exists(enrolled, path)
+    assert exists(enrolled, "/home/alice")
+
+
+def test_a_dry_run_changes_nothing(enrolled: Installation) -> None:
+    before = enrolled.manifest()
+    said = enrolled.run("--uninstall", "--purge", "--dry-run").stdout
+    assert enrolled.manifest() == before
+    assert enrolled.shell_of("alice") == "/usr/bin/ssh2container"
+    assert "would usermod --shell /usr/sbin/nologin alice" in said
+    assert "would remove /usr/bin/ssh2container" in said
+
+
+def test_killed_it_is_completed_by_the_next(enrolled: Installation) -> None:
+    process = enrolled.machine.spawn(*enrolled.command("--uninstall", "--restore-shell", "--purge"))
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("[5/"):
+            break
+    process.kill()
+    process.communicate()
+    enrolled.run("--uninstall", "--restore-shell", "--purge")
+    assert not exists(enrolled, "/usr/bin/ssh2container")
+    assert not exists(enrolled, "/var/lib/ssh2container")
+    assert enrolled.shell_of("alice") == "/bin/bash"
+
+
+def test_where_nothing_is_installed(bare: Installation) -> None:
+    assert "not installed here" in bare.run("--uninstall").stdout
