@@ -75,7 +75,8 @@ class Companions:
             return
         environment = self._plan.environment
         given = {name: os.fsdecode(environment.get(name.encode(), b"")) for name in ("TERM", "SHELL")}
-        recorder.begin(*relay.size, f"session {self._plan.session}", given)
+        columns, rows = relay.size
+        recorder.begin(columns or 80, rows or 24, f"session {self._plan.session}", given)
         recorder.output(shown)
         relay.recorder = recorder
         try:

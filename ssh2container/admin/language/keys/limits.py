@@ -61,9 +61,8 @@ SETTINGS = [
         "sessions.idle_timeout",
         Optional(Duration(1, WEEK_SECONDS), "none"),
         None,
-        "The time without input or output after which a session ends.",
+        "The time without input and output after which a session with a terminal ends.",
         "sessions: {idle_timeout: 15m}",
-        supported=False,
     ),
     Setting(
         "sessions.max_duration",
@@ -71,15 +70,13 @@ SETTINGS = [
         None,
         "The time after which a session ends.",
         "sessions: {max_duration: 8h}",
-        supported=False,
     ),
     Setting(
         "sessions.warn_before",
         Duration(0, 3600),
         60.0,
-        "The time before the end at which an interactive session is warned.",
+        "The time before such an end at which the session is warned, half the limit at most; 0s is never.",
         "sessions: {warn_before: 1m}",
-        supported=False,
     ),
     Setting(
         "container_per",

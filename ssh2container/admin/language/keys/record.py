@@ -12,7 +12,6 @@ SETTINGS = [
         False,
         "Record what interactive sessions print.",
         "record: {terminal: true}",
-        supported=False,
     ),
     Setting(
         "record.input",
@@ -20,7 +19,6 @@ SETTINGS = [
         False,
         "Record what the user types too, passwords included.",
         "record: {input: true}",
-        supported=False,
     ),
     Setting(
         "record.to",
@@ -28,7 +26,6 @@ SETTINGS = [
         "collector",
         "Who keeps the recordings: a service of a uid of its own, or the user's own uid, which can change them.",
         "record: {to: collector}",
-        supported=False,
     ),
     Setting(
         "record.directory",
@@ -36,7 +33,6 @@ SETTINGS = [
         "%h/.ssh2container/recordings",
         "The directory on the host for record.to: user_directory; the session makes it.",
         "record: {to: user_directory, directory: /srv/recordings/%u}",
-        supported=False,
     ),
     Setting(
         "record.transfers",
@@ -52,7 +48,6 @@ SETTINGS = [
         "end_session",
         "What happens when the recording cannot be written.",
         "record: {on_failure: end_session}",
-        supported=False,
     ),
     Setting(
         "banner",
