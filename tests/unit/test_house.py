@@ -62,8 +62,8 @@ EXPENSIVE = {
     "yaml",
 }
 """Modules that cost milliseconds at start-up: no hot module imports them at run time."""
-MOST_LINES_OF_CODE = 300
-"""Without blank lines, comments and docstrings."""
+MOST_LINES_OF_CODE = 350
+"""Without blank lines, comments and docstrings; a module wants to have 100 to 300."""
 
 
 def modules() -> dict[str, str]:
@@ -252,15 +252,19 @@ def test_ruff() -> None:
 
 
 def test_mypy_strict() -> None:
-    passes(
-        sys.executable,
-        "-m",
-        "mypy",
-        "--strict",
-        "--cache-dir",
-        f"{CACHE}/mypy",
-        *(name for name in python_files() if name.endswith(".py")),
-    )
+    """In as many runs as one name of a module needs: each suite may have a conftest of its own."""
+    rounds: list[dict[str, str]] = [{}]
+    for name in python_files():
+        if name.endswith(".py"):
+            module = name if name.startswith(f"{PACKAGE}/") else os.path.basename(name)
+            for files in rounds:
+                if module not in files:
+                    files[module] = name
+                    break
+            else:
+                rounds.append({module: name})
+    for files in rounds:
+        passes(sys.executable, "-m", "mypy", "--strict", "--cache-dir", f"{CACHE}/mypy", *files.values())
 
 
 def test_shellcheck() -> None:
