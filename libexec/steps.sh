@@ -285,8 +285,8 @@ make_bundle() {
         fail "a session's modules cannot be imported" 'its last lines are above'
 }
 
-# The bytecode is checked by the time and size of its source. Hash-based bytecode measured no faster (the source is
-# looked at in either case), and unchecked it would hide an administrator's emergency edit.
+# The bytecode is checked by the time and size of its source: hash-based bytecode, checked or not, measured no faster,
+# because the source is looked at in either case. What a login runs is the bundle; this is for everything else.
 compile_bytecode() {
     local of_package=("$stage/ssh2container" "$stage/pyseccomp.py")
     $python -IB -m compileall -q --invalidation-mode timestamp -s "$stage" -p "$target" "${of_package[@]}" ||
@@ -301,11 +301,21 @@ make_directories_and_group() {
     else
         act 'add the system group ssh2container' groupadd --system ssh2container
     fi
+    if getent passwd ssh2container-record >/dev/null; then
+        tell 'user ssh2container-record is there'
+    else
+        act 'add the system user ssh2container-record, who keeps recordings' \
+            useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin ssh2container-record
+    fi
     make_directory "$data"
     make_directory "$data/images"
     make_directory "$data/compiled"
     make_directory "$data/enrolled" 700
     make_directory "$logs"
+    make_directory "$logs/recordings" 750
+    if [[ -d $logs/recordings && $(stat -c %U "$logs/recordings") != ssh2container-record ]]; then
+        act "give $logs/recordings to ssh2container-record" chown ssh2container-record: "$logs/recordings"
+    fi
     make_directory "$configuration"
     make_directory "$configuration/profiles"
     make_directory "$configuration/groups"
@@ -395,15 +405,19 @@ install_units() {
     put "$source_tree/systemd/sysusers.d/ssh2container.conf" /usr/lib/sysusers.d/ssh2container.conf
     put "$source_tree/systemd/tmpfiles.d/ssh2container.conf" /usr/lib/tmpfiles.d/ssh2container.conf
     put_tree "$source_tree/systemd/system" /usr/lib/systemd/system
-    local link=/etc/systemd/system/multi-user.target.wants/ssh2container-compile.path
-    if [[ ! -L $link ]]; then
-        record "$link"
-        act 'enable ssh2container-compile.path' link_unit "$link"
-    fi
+    local unit link
+    for unit in multi-user.target.wants/ssh2container-compile.path sockets.target.wants/ssh2container-record.socket; do
+        link=/etc/systemd/system/$unit
+        if [[ ! -L $link ]]; then
+            record "$link"
+            act "enable ${unit##*/}" link_unit "$link"
+        fi
+    done
     if systemd_runs; then
         systemctl daemon-reload
-        systemctl is-active --quiet ssh2container-compile.path ||
-            act 'start ssh2container-compile.path' systemctl start ssh2container-compile.path
+        for unit in ssh2container-compile.path ssh2container-record.socket; do
+            systemctl is-active --quiet "$unit" || act "start $unit" systemctl start "$unit"
+        done
     else
         tell 'systemd does not run here: after a change of a policy run "ssh2containerctl compile",'
         tell 'after a boot run "ssh2containerctl enable --runtime" (systemd-tmpfiles would do it)'
@@ -412,7 +426,7 @@ install_units() {
 
 link_unit() {
     make_directory "$(dirname "$1")"
-    ln -sfn /usr/lib/systemd/system/ssh2container-compile.path "$1"
+    ln -sfn "/usr/lib/systemd/system/${1##*/}" "$1"
 }
 
 # ---- 9 -------------------------------------------------------------------------------------------------------------

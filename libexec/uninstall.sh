@@ -91,7 +91,8 @@ remove_drop_in() {
 
 stop_units() {
     if systemd_runs; then
-        act 'stop ssh2container-compile.path' systemctl stop ssh2container-compile.path
+        act 'stop the units' systemctl stop ssh2container-compile.path ssh2container-record.socket \
+            ssh2container-record.service
     fi
     if [[ -e /etc/apparmor.d/ssh2container ]] && have apparmor_parser &&
         [[ $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) == Y ]]; then
@@ -146,5 +147,8 @@ remove_data() {
     for directory in "$configuration" "$logs" "$data"; do
         [[ -d $directory ]] && act "remove $directory" rm -rf --one-file-system "$directory"
     done
+    if getent passwd ssh2container-record >/dev/null; then
+        act 'remove the user ssh2container-record' userdel ssh2container-record
+    fi
     tell 'homes of users and directories named in policies are not touched'
 }
