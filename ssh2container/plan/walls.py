@@ -27,7 +27,8 @@ def around_files(
     """
     if version < landlock.OLDEST:
         return ()
-    writable, read_only = list(_ALWAYS), []
+    writable: list[str] = list(_ALWAYS)
+    read_only: list[str] = []
     for volume in policy.volumes:
         target = specifiers.expand(volume.target, values)
         (read_only if volume.read_only else writable).append(target)

@@ -42,9 +42,9 @@ def run(surroundings: Surroundings, probes: Sequence[Probe]) -> int:
     # execve(2) would have done it; without it /proc shows this process's files as root's.
     process.set_dumpable(dumpable=True)
     for probe in probes:
-        outcome, detail = attempt(probe, surroundings)
+        outcome, detail, excusable = attempt(probe, surroundings)
         key = ""
-        if outcome == FAIL:
+        if outcome == FAIL and excusable:
             key = probe.excuse(surroundings) or weaker_filter(surroundings, probe.calls)
             if key:
                 outcome = EXPECTED
@@ -53,8 +53,8 @@ def run(surroundings: Surroundings, probes: Sequence[Probe]) -> int:
     return 0
 
 
-def attempt(probe: Probe, surroundings: Surroundings) -> tuple[str, str]:
-    """Run one probe in a process of its own and return its result and what was seen."""
+def attempt(probe: Probe, surroundings: Surroundings) -> tuple[str, str, bool]:
+    """Run one probe in a process of its own; return its result, what was seen, whether it is excusable."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -68,38 +68,38 @@ def attempt(probe: Probe, surroundings: Surroundings) -> tuple[str, str]:
     _, status = os.waitpid(child, 0)
     _kill_group(child)  # what it left behind must not meet the next probe
     if message:
-        outcome, detail = json.loads(message)
-        return outcome, detail
+        outcome, detail, excusable = json.loads(message)
+        return outcome, detail, excusable
     if not ready:
-        return FAIL, f"no answer within {_DEADLINE_SECONDS} s"
+        return FAIL, f"no answer within {_DEADLINE_SECONDS} s", False
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS and not probe.works:
-        return PASS, "ended by the filter (SIGSYS)"
-    return FAIL, f"ended without an answer, wait status {status:#x}"
+        return PASS, "ended by the filter (SIGSYS)", False
+    return FAIL, f"ended without an answer, wait status {status:#x}", False
 
 
 def _be_the_probe(probe: Probe, surroundings: Surroundings, writer: int) -> NoReturn:
     try:
         os.setsid()
-        outcome, detail = _judge(probe, surroundings)
-        text = json.dumps([outcome, detail[:_LONGEST_DETAIL]]).encode()
+        outcome, detail, excusable = _judge(probe, surroundings)
+        text = json.dumps([outcome, detail[:_LONGEST_DETAIL], excusable]).encode()
         if len(text) > _MOST_BYTES:
-            text = json.dumps([outcome, "(too long to tell)"]).encode()
+            text = json.dumps([outcome, "(too long to tell)", excusable]).encode()
         os.write(writer, text)
     finally:
         os._exit(0)
 
 
-def _judge(probe: Probe, surroundings: Surroundings) -> tuple[str, str]:
+def _judge(probe: Probe, surroundings: Surroundings) -> tuple[str, str, bool]:
     try:
-        return PASS, probe.attempt(surroundings)
+        return PASS, probe.attempt(surroundings), False
     except Weak as reason:
-        return WEAK, str(reason)
+        return WEAK, str(reason), False
     except Skipped as reason:
-        return SKIPPED, str(reason)
+        return SKIPPED, str(reason), False
     except Escaped as hole:
-        return FAIL, str(hole)
+        return FAIL, str(hole), hole.excusable
     except Exception as error:  # noqa: BLE001 - a probe that breaks has shown nothing, least of all a pass
-        return FAIL, f"the probe itself failed: {type(error).__name__}: {error}"
+        return FAIL, f"the probe itself failed: {type(error).__name__}: {error}", False
 
 
 def _kill_group(leader: int) -> None:

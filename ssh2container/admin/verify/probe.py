@@ -22,7 +22,14 @@ so. skipped: it could not be made here, the detail says why. fail: the wall has 
 
 
 class Escaped(Exception):
-    """The attempt succeeded; the text says how."""
+    """The attempt succeeded; the text says how.
+
+    excusable: whether a policy that allows it makes the result an expected one.
+    """
+
+    def __init__(self, how: str, *, excusable: bool = True) -> None:
+        super().__init__(how)
+        self.excusable = excusable
 
 
 class Weak(Exception):

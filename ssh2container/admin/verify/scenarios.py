@@ -150,12 +150,17 @@ def _meet() -> int:
             found.append(path)
         except OSError:
             continue
-    listener = socket.socket(socket.AF_UNIX)
+    listener, client = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
     try:
-        listener.bind("\0" + name)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            found.append("an abstract socket")
+        client.connect("\0" + name)
+        found.append("an abstract socket that answers")
+    except OSError:
+        try:
+            listener.bind("\0" + name)
+            listener.listen()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:  # on the host's network names are shared, no more
+                raise
     numbers = [name for name in os.listdir("/proc") if name.isdigit()]
     if len(numbers) > 3:  # noqa: PLR2004 - pid 1 and this one, and a thread's worth of slack
         found.append(f"{len(numbers)} processes")

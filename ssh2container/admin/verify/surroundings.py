@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify.calls import call
 from ssh2container.admin.verify.probe import Skipped
+from ssh2container.kernel import landlock
 
 if TYPE_CHECKING:
     from ssh2container.plan.make import Plan
@@ -35,7 +36,7 @@ class Surroundings:
     ipc_key: of a SysV memory segment, a semaphore and a message queue; mqueue: a POSIX queue; "" or 0
     where the host has none. key: serial of a key in the caller's session keyring. files: the user's own
     files in /tmp, /var/tmp, /dev/shm. device: the host's root file system. hostname: the host's.
-    core_pattern: what the host does with a core.
+    core_pattern: what the host does with a core. landlock: the kernel's ABI of it.
     """
 
     helper: bytes
@@ -45,6 +46,7 @@ class Surroundings:
     hostname: str
     device: tuple[int, int]
     core_pattern: str
+    landlock: int
     abstract: str = ""
     path_socket: str = ""
     port: int = 0
@@ -72,6 +74,7 @@ class Surroundings:
             os.uname().nodename,
             (os.major(status.st_dev), os.minor(status.st_dev)),
             pattern,
+            landlock.abi(),
         )
         name = "ssh2container-verify-" + secrets.token_hex(6)
         self._listen(name)

@@ -60,6 +60,7 @@ GROUP.refused(
     "mknodat(2)",
     lambda _: call("mknodat", AT_FDCWD, b"/tmp/verify-raw", stat.S_IFCHR | 0o666, os.makedev(1, 1)),
     EPERM,
+    EACCES,
     calls=("mknodat",),
 )
 

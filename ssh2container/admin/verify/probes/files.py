@@ -12,6 +12,7 @@ from ssh2container.admin.verify.probe import Escaped, Group, Skipped, Weak, refu
 from ssh2container.admin.verify.probes.mounts import mountinfo
 from ssh2container.admin.verify.probes.privileges import ranges
 from ssh2container.admin.verify.probes.programs import run_helper
+from ssh2container.kernel import landlock
 
 if TYPE_CHECKING:
     from ssh2container.admin.verify.surroundings import Surroundings
@@ -220,12 +221,16 @@ GROUP.refused(
 )
 
 
-@GROUP.check("Landlock guards the files as a second wall", "landlock(7)")
+@GROUP.check("Landlock stands where modes would yield", "landlock(7)", excuse=ranges)
 def _landlock(surroundings: Surroundings) -> str:
-    rules = [operation for operation in surroundings.plan.payload if operation.step == "landlock"]
-    if not rules:
-        raise Weak("the kernel has no Landlock of ABI 2 or later")
-    return rules[0].describe()
+    if surroundings.landlock < landlock.OLDEST:
+        raise Weak(f"the kernel's Landlock has ABI {surroundings.landlock}")
+    # The session owns the memory above its root: its modes are its own to change.
+    os.chmod("/", 0o700)
+    try:
+        return refusal(lambda: os.mkdir("/verify-landlock"), (EACCES,))
+    finally:
+        os.chmod("/", 0o555)  # noqa: S103 - as the plan made it
 
 
 @GROUP.check("files can be renamed across directories", "landlock(7), ABI 1; rename(2)", works=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from errno import EACCES, EAFNOSUPPORT, EBADF, EINVAL, ENODEV, ENOSYS, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT
+from errno import EACCES, EAFNOSUPPORT, EINVAL, ENODEV, ENOSYS, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify.calls import AT_FDCWD, Argument, call, call_number, words
@@ -216,13 +216,4 @@ GROUP.refused(
     lambda _: call("timerfd_create", 9, 0),
     EPERM,
     weak=(EINVAL, ENODEV, EACCES),
-)
-GROUP.refused(
-    "read the other end of a directory descriptor as root",
-    "open_by_handle_at(2)",
-    lambda _: call("open_by_handle_at", -1, bytes(16), 0),
-    EPERM,
-    ENOSYS,
-    weak=(EBADF,),
-    calls=("open_by_handle_at",),
 )

@@ -65,7 +65,7 @@ for _set in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         allowed = kept(surroundings) if name in ("CapPrm", "CapEff", "CapBnd") else 0
         # What the documented set does not hold is a hole whatever the policy says.
         if value & _NEVER or value & ~allowed:
-            raise AssertionError(f"{name} is {value:#x}, planned is {allowed:#x}")
+            raise Escaped(f"{name} is {value:#x}, planned is {allowed:#x}", excusable=False)
         require(value == 0, f"{name} is {value:#x}")
         return "0"
 
