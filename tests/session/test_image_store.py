@@ -9,11 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.host import until
 from support.material import directory, entry, symlink, tar
 
 from ssh2container.admin.images import check, collect, ids, importing, shifting
@@ -114,10 +114,7 @@ def test_killed_at_every_step_the_store_is_as_before_or_after(store: Store, tmp_
         sound(store)
         seen.add(marker(store))
         assert marker(store) in (b"old", b"new")
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while our_processes(store):
-            assert time.monotonic() < deadline, our_processes(store)
-            time.sleep(0.01)
+        until(lambda: not our_processes(store), "no process of the import is left")
         if not completed:
             store.point("name", before)
             collect.collect(store, policies=str(tmp_path / "none"))
@@ -298,7 +295,7 @@ def test_a_new_version_does_not_touch_the_old_one(store: Store, tmp_path: Path) 
     os.close(running.lock)
 
 
-CHANGES = ("content", "mode", "uid", "missing", "not in the image", "type")
+CHANGES = ("content", "mode", "uid", "missing", "added", "type")
 
 
 def change(what: str, root: str) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ssh2container.admin.cli import output
-from ssh2container.admin.images import check, collect, importing, shifting, transfers, update
+from ssh2container.admin.images import check, collect, edit, importing, shifting, transfers, update
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources import bootstrap, host_tools
 from ssh2container.admin.images.sources.choose import choose
@@ -22,6 +22,7 @@ from ssh2container.admin.images.store import Store, Version
 from ssh2container.errors import printable
 
 _SHOWN = 3
+_CHANGES_SHOWN = 30
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -215,6 +216,36 @@ def range_(names: tuple[str, ...]) -> None:
     with _progress() as tell:
         for name in names:
             shifting.ensure(store, store.version(name), tell)
+
+
+@command.command("edit")
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[-- CMD...]")
+@click.option("--as", "result", metavar="NAME", help="Give the result this name (default: the same).")
+@click.option("--no-network", is_flag=True, help="Without the host's network.")
+@click.option("--yes", is_flag=True, help="Keep the changes without a question, if the status is 0.")
+def edit_(name: str, words: tuple[str, ...], *, result: str | None, no_network: bool, yes: bool) -> None:
+    """Change the image NAME in a root shell, or by CMD, and keep the result as its new version.
+
+    The shell runs in a container on a copy of the image; root inside is nobody on the host. Sessions
+    that run keep the old version. Without a terminal the changes are kept only with --yes.
+    """
+
+    def decide(status: int, changes: list[str]) -> bool:
+        for sentence in changes[:_CHANGES_SHOWN]:
+            click.echo(f"  {printable(sentence)}")
+        click.echo(f"{len(changes)} changes; the status was {status}")
+        if yes or not sys.stdin.isatty():
+            return yes and status == 0
+        return click.confirm(f"Keep them as {result or name}?")
+
+    store = Store()
+    work = edit.Work(words, network=not no_network, name=result or name)
+    version = edit.edit(store, name, work, decide, lambda *_: None)
+    if version is None:
+        click.echo("nothing was kept")
+        sys.exit(1)
+    _say(result or name, version)
 
 
 @command.command("list")

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ssh2container.kernel import mounts, namespaces, process, security
@@ -21,12 +22,19 @@ _LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
 _ETC_ONLINE = ("resolv.conf", "hosts", "nsswitch.conf", "ssl", "ca-certificates", "pki", "containers")
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "zero", "full", "random", "urandom")
 
 
 def main() -> int:
     """Carry out the JSON in argv[1]; exit as the program exits."""
-    settings = json.loads(sys.argv[1])
+    return contain(json.loads(sys.argv[1]), _inside)
+
+
+def contain(settings: dict[str, Any], inside: Callable[[dict[str, Any], int], None]) -> int:
+    """Run ``inside`` as pid 1 of new namespaces with the id map of ``settings``; return its status.
+
+    It is handed the settings and a descriptor from which a byte can be read when the ids are mapped.
+    """
     process.die_with_parent(signal.SIGKILL)
     if os.getppid() != settings["parent"]:
         return 1
@@ -44,7 +52,8 @@ def main() -> int:
     pid, _ = namespaces.clone(flags)
     if not pid:
         os.close(go)
-        _inside(settings, ready)
+        inside(settings, ready)
+        os._exit(125)
     identity = f"0 {settings['base']} {settings['count']}"
     try:
         namespaces.write_file(f"/proc/{pid}/uid_map", identity)
@@ -64,24 +73,16 @@ def _inside(settings: dict[str, Any], ready: int) -> None:
     """Be the child: build the root, give up rights, exec. Never returns."""
     step = "start"
     try:
-        process.die_with_parent(signal.SIGKILL)
-        if os.read(ready, 1) != b"!":
-            os._exit(125)
-        security.new_session_keyring()
-        mounts.make_private()
+        prepare(ready)
         step = "open what the program may see"
-        with open(_LAST_CAPABILITY, encoding="ascii") as text:
-            last = int(text.read())
+        last = last_capability()
         # Opened while our host uid is still root's, as its owner: a path below /root can be bound,
         # and yet the program has no more than everybody's right to what it finds there.
         trees = _open_trees(settings)
         if not settings["nested"]:
             namespaces.forbid_nested()
         step = "become an unprivileged id"
-        os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-        process.die_with_parent(signal.SIGKILL)
+        become_unprivileged()
         step = "build the sandbox's root"
         _build(trees, settings)
         step = "limit the program"
@@ -105,6 +106,29 @@ def _inside(settings: dict[str, Any], ready: int) -> None:
         os._exit(125)
 
 
+def prepare(ready: int) -> None:
+    """Wait for the id map, tied to the parent's life and cut off from the host's keys and mounts."""
+    process.die_with_parent(signal.SIGKILL)
+    if os.read(ready, 1) != b"!":
+        os._exit(125)
+    security.new_session_keyring()
+    mounts.make_private()
+
+
+def last_capability() -> int:
+    """Return the highest capability that the kernel knows."""
+    with open(_LAST_CAPABILITY, encoding="ascii") as text:
+        return int(text.read())
+
+
+def become_unprivileged() -> None:
+    """Become ``root`` of the user namespace, who is nobody on the host."""
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    process.die_with_parent(signal.SIGKILL)  # the kernel took it away with the change of uid
+
+
 def _open_trees(settings: dict[str, Any]) -> dict[str, tuple[int, int]]:
     """Return target → (detached mount, attributes) of all that is bound."""
     trees: dict[str, tuple[int, int]] = {}
@@ -115,7 +139,7 @@ def _open_trees(settings: dict[str, Any]) -> dict[str, tuple[int, int]]:
         path = os.path.realpath("/etc/" + name)
         if os.path.exists(path):
             trees["/etc/" + name] = (mounts.clone_tree(path, recursive=True), _READ_ONLY)
-    for name in _DEVICES:
+    for name in DEVICES:
         trees["/dev/" + name] = (mounts.clone_tree("/dev/" + name, recursive=False), mounts.ATTR_NOSUID)
     for target, source in settings["readable"].items():
         trees[target] = (mounts.clone_tree(source, recursive=False), _READ_ONLY)

@@ -101,7 +101,7 @@ def differences(
         path = str(line[0])
         before = was.pop(path, None)
         if before is None:
-            yield f"{path}: not in the image"
+            yield f"{path}: added"
         elif before != line:
             names = ("type", "mode", "uid", "gid", "size", "content", "hard link")
             changed = [name for name, a, b in zip(names, before[1:], line[1:], strict=True) if a != b]

@@ -96,7 +96,7 @@ class Sandbox:
         }
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process object
         process = subprocess.Popen(
-            [PYTHON, "-IB", "-c", _program("confine", "m.os._exit(m.main())"), json.dumps(settings)],
+            [PYTHON, "-IB", "-c", program("confine", "m.os._exit(m.main())"), json.dumps(settings)],
             stdin=stdin,
             stdout=stdout,
             stderr=errors,
@@ -138,7 +138,8 @@ def python(module: str, call: str, *arguments: str) -> list[str]:
     return [PYTHON, "-ISB", "-c", _START.format(paths=["/package"], module=module, call=call), *arguments]
 
 
-def _program(module: str, call: str) -> str:
+def program(module: str, call: str) -> str:
+    """Return the same for ``python -c`` outside, with this very package."""
     return _START.format(paths=[os.path.dirname(_PACKAGE)], module=module, call=call)
 
 
