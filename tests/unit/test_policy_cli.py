@@ -1,0 +1,388 @@
+"""The administrator's verbs for policies: output, JSON, exit statuses."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner, Result
+from support.policies import Tree
+
+from ssh2container.admin.cli.main import VERBS, command
+from ssh2container.policy import store
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@pytest.fixture
+def tree(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> Tree:
+    """An installation that the verbs take for the one of this machine."""
+    made = Tree(os.fspath(tmp_path))
+    for name in store.Places.__slots__:
+        monkeypatch.setattr(store.STANDARD, name, getattr(made.places, name))
+    made.write("config", "admit: everybody")
+    made.write("defaults", "hostname: box")
+    return made
+
+
+def control(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(command, arguments, input=text)
+
+
+def said(result: Result) -> str:
+    """Standard output and standard error; click 8.2 keeps them apart, 8.1 does not."""
+    return result.output
+
+
+def test_check_of_an_installation(tree: Tree) -> None:
+    tree.write("users/root", "imag: x\nhostname: no\n")
+    tree.write("users/nobody-here", "network_mode: host\nvolumes: [/srv:/srv]")
+    done = control("check")
+    assert done.exit_code == 1
+    assert f'{tree.base}/etc/users/root.yaml:1:1: error: unknown key "imag"' in said(done)
+    assert "    imag: x\n    ^\n" in said(done)
+    assert 'hint: did you mean "image"?' in said(done)
+    assert "no is a boolean in YAML 1.1" in said(done)
+    assert "there is no user nobody-here" in said(done)
+    assert "shares the host's network" in said(done)
+    assert "the volume /srv has no mode" in said(done)
+    assert said(done).endswith("2 errors, 3 warnings\n")
+
+
+def test_check_as_json(tree: Tree) -> None:
+    tree.write("users/root", "\n  imag: x")
+    done = control("check", "--json")
+    assert done.exit_code == 1
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert (problem["line"], problem["column"], problem["severity"]) == (2, 3, "error")
+
+
+def test_warnings_fail_only_when_asked(tree: Tree) -> None:
+    tree.write("users/root", "network_mode: host")
+    assert control("check").exit_code == 0
+    assert control("check", "--strict").exit_code == 1
+
+
+@pytest.mark.usefixtures("tree")
+def test_check_of_files_anywhere(tmp_path: os.PathLike[str]) -> None:
+    os.makedirs(f"{tmp_path}/work/users")
+    os.makedirs(f"{tmp_path}/work/profiles")
+    good, bad = f"{tmp_path}/work/users/a.yaml", f"{tmp_path}/work/users/b.yaml"
+    with open(f"{tmp_path}/work/profiles/p.yaml", "w", encoding="utf-8") as file:
+        file.write("hostname: p")
+    with open(good, "w", encoding="utf-8") as file:
+        file.write("extends: [p]")
+    with open(bad, "w", encoding="utf-8") as file:
+        file.write("extends: [q]")
+    os.chmod(good, 0o666)
+    assert control("check", good).exit_code == 0
+    done = control("check", good, bad, f"{tmp_path}/none.yaml")
+    assert done.exit_code == 1
+    assert 'there is no profile "q"' in said(done)
+    assert "there is no such file" in said(done)
+    done = control("check", f"{tmp_path}/work")
+    assert said(done).count("error:") == 1
+
+
+def test_an_enforced_list_that_only_adds_is_named(tree: Tree) -> None:
+    tree.write("enforced", "accept_env: [A]\nvolumes: !override []\n")
+    done = control("check")
+    assert "accept_env adds to what users and groups have" in said(done)
+    assert "volumes adds" not in said(done)
+
+
+def test_show_names_the_origin_of_each_value(tree: Tree) -> None:
+    tree.write("users/root", "environment: {A: a}\nvolumes:\n  - /srv:/x:ro\n")
+    done = control("show", "root")
+    assert done.exit_code == 0
+    lines = {line.split("#")[0].rstrip(): line.rpartition("# ")[2] for line in said(done).splitlines()}
+    assert lines["hostname: box"] == f"{tree.base}/etc/defaults.yaml:1"
+    assert lines["  - /srv:/x:ro"] == f"{tree.base}/etc/users/root.yaml:3"
+    assert lines["  A: a"] == f"{tree.base}/etc/users/root.yaml:1"
+    assert lines["image: host"] == "built-in default"
+
+
+def test_show_of_what_was_written_only(tree: Tree) -> None:
+    tree.write("users/root", "access: {sftp: {umask: '027'}}")
+    done = control("show", "root", "--changed")
+    assert [line.split("#")[0].rstrip() for line in said(done).splitlines()] == [
+        "hostname: box", "access:", "  sftp:", '    umask: "027"',
+    ]  # fmt: skip
+    values = json.loads(control("show", "root", "--changed", "--json").stdout)["values"]
+    assert values["access.sftp.umask"] == {"yaml": '"027"', "origin": f"{tree.base}/etc/users/root.yaml:1"}
+
+
+def test_show_for_a_group(tree: Tree) -> None:
+    tree.write("config", "group_order: [staff]")
+    tree.write("groups/staff", "hostname: staff")
+    assert "hostname: staff" in said(control("show", "root", "--group", "staff"))
+    done = control("show", "root")
+    assert done.exit_code == 126
+    assert "there is no policy for root" in said(done)
+
+
+def test_show_of_an_invalid_policy_tells_all_errors(tree: Tree) -> None:
+    tree.write("users/root", "imag: x\nhostnam: y")
+    done = control("show", "root")
+    assert done.exit_code == 126
+    assert "imag" in said(done)
+    assert "hostnam" in said(done)
+
+
+@pytest.mark.usefixtures("tree")
+def test_a_user_that_does_not_exist() -> None:
+    done = control("show", "nobody-here")
+    assert done.exit_code == 126
+    assert "there is no user" in said(done)
+
+
+def test_diff_of_a_file_and_of_directories(tree: Tree, tmp_path: os.PathLike[str]) -> None:
+    tree.write("users/root", "hostname: one")
+    other = f"{tmp_path}/root.yaml"
+    with open(other, "w", encoding="utf-8") as file:
+        file.write("hostname: two\nenvironment: {A: a}")
+    done = control("diff", "root", tree.places.configuration, other)
+    assert done.exit_code == 1
+    assert "- one" in said(done)
+    assert "+ two" in said(done)
+    assert control("diff", "root", tree.places.configuration, tree.places.configuration).exit_code == 0
+    found = json.loads(control("diff", "root", other, tree.places.configuration, "--json").stdout)
+    assert [one["key"] for one in found["differences"]] == ["hostname", "environment.A", "environment"]
+
+
+def edit(tree: Tree, monkeypatch: pytest.MonkeyPatch, script: str, *arguments: str) -> Result:
+    """Run edit with an editor that runs ``script`` on the file."""
+    editor = f"{tree.base}/editor"
+    with open(editor, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\n{script}\n")
+    os.chmod(editor, stat.S_IRWXU)
+    monkeypatch.setenv("VISUAL", editor)
+    monkeypatch.setattr("ssh2container.admin.language.building.build_filters", lambda *_: None)
+    return control("edit", *arguments)
+
+
+def test_edit_puts_a_valid_file_in_force(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = edit(tree, monkeypatch, 'echo "hostname: edited" >>"$1"', "root")
+    assert done.exit_code == 0, said(done)
+    path = tree.places.source("users/root")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
+    assert tree.load("root").hostname == "edited"
+    assert tree.logged == [], "edit compiles"
+    with open(path, encoding="utf-8") as file:
+        assert file.readline().startswith("# yaml-language-server")
+
+
+def test_edit_never_installs_what_is_not_valid(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.write("users/root", "hostname: before\n")
+    done = edit(tree, monkeypatch, 'echo "imag: x" >>"$1"', "root")
+    assert done.exit_code == 1
+    assert 'unknown key "imag"' in said(done)
+    assert tree.load("root").hostname == "before"
+
+
+def test_edit_without_a_change_changes_nothing(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = edit(tree, monkeypatch, ":", "root")
+    assert done.exit_code == 0
+    assert not os.path.exists(tree.places.source("users/root"))
+
+
+def test_edit_when_the_editor_fails(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = edit(tree, monkeypatch, 'echo "hostname: x" >>"$1"; exit 3', "root")
+    assert done.exit_code == 125
+    assert "ended with status 3" in said(done)
+    assert not os.path.exists(tree.places.source("users/root"))
+
+
+def test_edit_of_two_at_once_is_refused(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = os.open(tree.places.configuration, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = edit(tree, monkeypatch, ":", "root")
+        assert done.exit_code == 125
+        assert "somebody else" in said(done)
+    finally:
+        os.close(held)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("root", "--group", "x"), ("../x",), (".x",), ("--group", "a/b"), ("--file", "other")]
+)
+def test_edit_wants_one_name(tree: Tree, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    assert edit(tree, monkeypatch, ":", *arguments).exit_code == 2
+
+
+def test_compile_says_what_it_did(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssh2container.admin.images.transfers.refresh", lambda: False)
+    monkeypatch.setattr("ssh2container.admin.language.building.build_filters", lambda *_: None)
+    tree.write("users/root", "imag: x")
+    done = control("compile", "--json")
+    assert done.exit_code == 1
+    made = json.loads(done.stdout)
+    assert made["written"] == ["config", "defaults"]
+    assert [problem["message"] for problem in made["problems"]] == ['unknown key "imag"']
+    tree.write("users/root", "")
+    assert control("compile").exit_code == 0
+
+
+def test_status(tree: Tree) -> None:
+    tree.write("users/root", "")
+    done = control("status", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["not_compiled"] == ["config", "defaults", "users/root"]
+    tree.compile()
+    done = control("status")
+    assert done.exit_code == 0
+    assert "1: root" in said(done)
+
+
+def test_schema_is_json() -> None:
+    assert json.loads(control("schema").stdout)["title"] == "ssh2container policy"
+    assert json.loads(control("schema", "--site").stdout)["title"] == "ssh2container site settings"
+
+
+def test_a_thousand_users_are_checked(tree: Tree) -> None:
+    for number in range(1000):
+        tree.write(f"users/u{number}", f"extends: [p]\nhostname: h{number}\n")
+    tree.write("share/p", "environment: {A: a}\nvolumes: [/srv:/x:ro]")
+    done = control("check")
+    assert done.exit_code == 0
+    assert said(done).endswith("no errors, 1000 warnings\n")
+
+
+def test_a_mistyped_verb_is_guessed() -> None:
+    done = control("chek")
+    assert done.exit_code == 2
+    assert "Did you mean 'check'?" in said(done)
+
+
+def test_help_imports_no_verb() -> None:
+    program = (
+        f"import sys; sys.path[:] = {[ROOT, *sys.path]!r}\n"
+        "from click.testing import CliRunner\nfrom ssh2container.admin.cli.main import command\n"
+        "print(CliRunner().invoke(command, ['--help']).output)\n"
+        "print(*[name for name in sys.modules if name.startswith('ssh2container.admin.cli.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    listing, _, modules = done.stdout.rstrip().rpartition("\n")
+    assert set(modules.split()) == {"ssh2container.admin.cli.main", "ssh2container.admin.cli.output"}
+    assert "check" in listing
+
+
+def test_every_verb_that_exists_runs_its_help() -> None:
+    for verb in VERBS:
+        done = control(verb, "--help")
+        if done.exit_code != 2:
+            assert done.exit_code == 0, verb
+            assert done.output.startswith("Usage: "), verb
+
+
+def test_every_file_of_a_verb_is_in_the_table() -> None:
+    rooms = os.listdir(f"{ROOT}/ssh2container/admin/cli")
+    verbs = {name.removesuffix(".py").replace("_", "-") for name in rooms if name.endswith(".py")}
+    no_verbs = {"--init--", "main", "output", "enrolment", "findings"}
+    assert verbs - no_verbs <= set(VERBS)
+
+
+def test_completion_of_verbs() -> None:
+    environment = {
+        "_SSH2CONTAINERCTL_COMPLETE": "bash_complete",
+        "COMP_WORDS": "ssh2containerctl sc",
+        "COMP_CWORD": "1",
+    }
+    program = (
+        f"import sys; sys.path[:] = {[ROOT, *sys.path]!r}; "
+        "from ssh2container.admin.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["plain,schema"]
+
+
+# ---- the audit trail ---------------------------------------------------------------------------------------
+
+LOG = r"""
+Nov  2 00:31:45 host ssh2container[12]: event=refused session="ab" uid="1000" user="alice" kind="command" command="x\\y" status="126" reason="the command \"x\" is not allowed"
+2026-11-22T00:31:46.1+00:00 host ssh2container[13]: event=open session="cd" uid="1001" user="bob" kind="login"
+2026-11-22T00:31:47.1+00:00 host ssh2container[13]: event=close session="cd" uid="1001" user="bob" kind="login" reason="payload" exit="7" duration="1.500"
+Nov 22 00:31:48 host sshd[14]: Accepted publickey for ssh2container
+Nov 22 00:31:49 host ssh2container[15]: users/alice is not compiled; run ssh2containerctl compile
+Nov 22 00:31:49 host ssh2container[15]: event=open user="eve\x1b[31m
+not a line
+"""  # noqa: E501
+
+
+@pytest.fixture
+def log(tmp_path: os.PathLike[str]) -> str:
+    path = f"{tmp_path}/auth.log"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(LOG)
+    return path
+
+
+def test_log_answers_why_alice_was_refused(log: str) -> None:
+    done = control("log", "alice", "--file", log)
+    assert done.exit_code == 0
+    lines = said(done).splitlines()
+    assert len(lines) == 2
+    assert 'refused  the command "x" is not allowed' in lines[1]
+
+
+def test_log_of_a_session(log: str) -> None:
+    records = json.loads(control("log", "cd", "--file", log, "--json").stdout)["records"]
+    assert [record["event"] for record in records] == ["open", "close"]
+    assert records[1]["exit"] == "7"
+    assert "status 7 after 1.500 s: payload" in said(control("log", "cd", "--file", log))
+
+
+def test_log_of_everything(log: str) -> None:
+    records = json.loads(control("log", "--file", log, "--json").stdout)["records"]
+    assert [record["event"] for record in records] == ["refused", "open", "close", "note", "open"]
+    assert records[0]["command"] == "x\\y"
+    assert records[3]["text"].startswith("users/alice is not compiled")
+    assert len(json.loads(control("log", "--file", log, "--json", "-n", "2").stdout)["records"]) == 2
+    assert len(json.loads(control("log", "--file", log, "--json", "--refused").stdout)["records"]) == 1
+
+
+def test_log_shows_no_escape_sequences(log: str) -> None:
+    with open(log, "a", encoding="utf-8") as file:
+        file.write('Nov 22 00:31:49 host ssh2container[15]: event=refused user="a" reason="\x1b[31mred"\n')
+    assert "\x1b" not in said(control("log", "--file", log))
+    assert "\x1b" not in control("log", "--file", log, "--json").stdout
+
+
+def test_the_journal_marks_who_lies(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for journalctl, which needs systemd: what it prints is journald's export as JSON."""
+    entries = [
+        {
+            "MESSAGE": 'event=open uid="1000" user="alice"',
+            "_UID": "1000",
+            "__REALTIME_TIMESTAMP": "1700000000000000",
+        },
+        {
+            "MESSAGE": 'event=open uid="1000" user="alice"',
+            "_UID": "1001",
+            "__REALTIME_TIMESTAMP": "1700000000000000",
+        },
+        {"MESSAGE": [101, 118, 255], "_UID": "0", "__REALTIME_TIMESTAMP": "1700000000000000"},
+        {"MESSAGE": None},
+    ]
+    with open(f"{tmp_path}/journalctl", "w", encoding="utf-8") as file:
+        file.write("#!/bin/sh\ncat <<'END'\n" + "\n".join(map(json.dumps, entries)) + "\nEND\n")
+    os.chmod(f"{tmp_path}/journalctl", 0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(
+        "os.path.isdir", lambda path: path == "/run/systemd/journal" or stat.S_ISDIR(os.stat(path).st_mode)
+    )
+    records = json.loads(control("log", "--json").stdout)["records"]
+    assert [record["forged_by_uid"] for record in records] == [None, "1001", None]
+    assert records[2]["text"] == "ev\\xff"
