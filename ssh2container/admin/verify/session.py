@@ -7,6 +7,7 @@ does in the end is ours, and it is imported before the container is made.
 
 from __future__ import annotations
 
+import codecs
 import functools
 import json
 import os
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 PROBING = "probes"
 """The scenario that runs the corpus; the others are in :mod:`scenarios`."""
 
+_CODECS = ("ascii", "utf-8", "idna")
+"""Python imports a codec when it is first used: inside there is nothing to import from."""
+
 
 def _same(plan: Plan) -> Plan:
     return plan
@@ -50,6 +54,8 @@ def main(scenario: str, helper: str, change: Callable[[Plan], Plan] = _same) -> 
         account = Account.current(os.environb)
         policy = store.load(account.name, account.groups)
         calls.resolve()
+        for name in _CODECS:
+            codecs.lookup(name)
         if scenario == PROBING:
             baits = Surroundings.gather(_read(helper))
             function: Callable[[], int] = functools.partial(inside.run, baits, PROBES)
