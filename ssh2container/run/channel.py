@@ -6,10 +6,12 @@ The pair is also each side's sign of life: end-of-file means that the other is g
 from __future__ import annotations
 
 import _socket
-import array
-import marshal
 
 from ssh2container.errors import NotFound, Refusal, SessionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STARTED = b"S"
 """pid 1: the payload's program runs."""
@@ -17,10 +19,24 @@ STATUS = b"X"
 """pid 1: the payload ended; four bytes of raw wait status follow."""
 TERMINAL = b"T"
 """pid 1: the other side of the payload's terminal is attached to this message."""
+GO = b"G"
+"""Monitor: the range of ids is mapped."""
 ERROR = b"E"
 """pid 1 or the payload: a step failed; a marshalled error follows."""
 SIGNAL = b"K"
 """Monitor: send the payload's process group the signal whose number follows."""
+END = b"Z"
+"""Owner of a shared container: ask everything inside to end, then end."""
+HELLO = b"H"
+"""Who joins: :data:`VERSION` and the digest of the container that is meant, none for any."""
+ADMITTED = b"A"
+"""pid 1, to HELLO: counted in; a request may follow."""
+RETIRED = b"R"
+"""pid 1, to HELLO: this container was made under another policy and takes nobody in any more."""
+REQUEST = b"Q"
+"""Who joins: a sealed file with what to run is attached, then the standard descriptors that follow."""
+VERSION = b"1"
+"""Of the three messages above: an upgrade leaves live containers alone."""
 
 _LIMIT = 65536
 _KINDS = (SessionError, Refusal, NotFound)
@@ -35,33 +51,60 @@ def pair() -> tuple[_socket.socket, _socket.socket]:
 
 def receive(end: _socket.socket) -> tuple[bytes, bytes, int]:
     """Return (kind, content, attached descriptor or -1) of the next message; kind b"" at the end."""
-    size = _socket.CMSG_LEN(4)
-    message, ancillary, _, _ = end.recvmsg(_LIMIT, size, _socket.MSG_CMSG_CLOEXEC)
-    attached = -1
+    kind, content, attached = receive_all(end, 1)
+    return kind, content, attached[0] if attached else -1
+
+
+def receive_all(end: _socket.socket, most: int = 4) -> tuple[bytes, bytes, list[int]]:
+    """As :func:`receive`, with up to ``most`` attached descriptors."""
+    size = _socket.CMSG_LEN(4 * most)
+    try:
+        message, ancillary, _, _ = end.recvmsg(_LIMIT, size, _socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return b"", b"", []
+    attached: list[int] = []
     for level, kind, data in ancillary:
         if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-            attached = array.array("i", data[:4])[0]
+            attached += [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data) & ~3, 4)]
     return message[:1], message[1:], attached
 
 
-def send_descriptor(end: _socket.socket, kind: bytes, descriptor: int) -> None:
-    """Send ``kind`` with ``descriptor`` attached."""
-    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [descriptor]))
+def send_descriptor(end: _socket.socket, kind: bytes, *descriptors: int) -> None:
+    """Send ``kind`` with ``descriptors`` attached."""
+    numbers = b"".join(descriptor.to_bytes(4, "little") for descriptor in descriptors)
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)
     end.sendmsg([kind], [rights])
+
+
+def pack(items: Iterable[bytes]) -> bytes:
+    """Return texts of any bytes as one."""
+    return b"".join(len(item).to_bytes(4, "little") + item for item in items)
+
+
+def unpack(packed: bytes) -> list[bytes]:
+    """Return the texts of :func:`pack`. Raises ValueError for what did not come from it."""
+    items, at = [], 0
+    while at < len(packed):
+        end = at + 4 + int.from_bytes(packed[at : at + 4], "little")
+        if end > len(packed):
+            raise ValueError("a text is cut off")
+        items.append(packed[at + 4 : end])
+        at = end
+    return items
 
 
 def pack_error(error: BaseException) -> bytes:
     """Return the message that carries ``error`` to the monitor."""
     if not isinstance(error, SessionError):
         error = SessionError("the container could not be made", f"{type(error).__name__}: {error}")
-    for kind, number in zip(_KINDS, range(len(_KINDS)), strict=True):
-        if type(error) is kind:
-            fields = (number, error.what, error.why, error.remedy, error.step, error.number)
-            break
-    return ERROR + marshal.dumps(fields)
+    kind = _KINDS.index(type(error)) if type(error) in _KINDS else 0
+    fields = (str(kind), error.what, error.why, error.remedy, error.step, str(error.number))
+    return ERROR + pack(field.encode("utf-8", "surrogateescape") for field in fields)
 
 
 def unpack_error(content: bytes) -> SessionError:
-    """Return the error of :func:`pack_error`; the sender is our own code up to the payload's exec."""
-    number, what, why, remedy, step, errno = marshal.loads(content)
-    return _KINDS[number](what, why, remedy, step, errno)
+    """Return the error of :func:`pack_error`. Raises ValueError for what did not come from it."""
+    kind, what, why, remedy, step, number = (
+        field.decode("utf-8", "surrogateescape") for field in unpack(content)
+    )
+    return _KINDS[int(kind)](what, why, remedy, step, int(number))

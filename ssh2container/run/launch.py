@@ -7,12 +7,16 @@ import errno
 from ssh2container.errors import SessionError
 from ssh2container.kernel import namespaces
 from ssh2container.plan.operations import State, perform
+from ssh2container.plan.operations.identity import MapRange
+from ssh2container.record import registry
 
 from . import channel, init
 from .monitor import Monitor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
+
     from ssh2container.plan.make import Plan
 
 _REMEDIES = {
@@ -26,8 +30,33 @@ _REMEDIES = {
 
 def launch(plan: Plan) -> Monitor:
     """Start pid 1 on ``plan`` and return the monitor that waits for it. Raises SessionError."""
+    sharing = plan.container_per != "session" and plan.call is None
     state = State()
     perform(plan.monitor[:1], state)
+    entry = registry.enter(plan.session, plan.sessions_max, needed=sharing)
+    try:
+        if sharing:
+            from . import joining
+
+            monitor = joining.join(plan, state)
+        else:
+            monitor = Monitor(plan, *clone(plan, state, entry))
+    except BaseException:
+        if entry is not None:
+            entry.leave()
+        raise
+    if entry is not None:
+        monitor.entry = entry
+        entry.write(plan.registration)
+    return monitor
+
+
+def clone(plan: Plan, state: State, entry: registry.Entry | None) -> tuple[int, int, _socket.socket]:
+    """Start pid 1 and return its pid, its pidfd and our end of the channel to it.
+
+    entry: where it listens for those who want another program run inside. Raises SessionError.
+    """
+    listener = None if entry is None else entry.listen()
     ours, theirs = channel.pair()
     try:
         pid, pidfd = namespaces.clone(plan.namespaces)
@@ -41,8 +70,13 @@ def launch(plan: Plan) -> Monitor:
             number,
         ) from None
     if pid == 0:
-        init.run(plan, theirs)
+        init.run(plan, theirs, listener)
     theirs.close()
+    if listener is not None:
+        listener.close()
     # Not before the clone: a child of a process that is not dumpable cannot write its own maps.
+    state.pid = pid
     perform(plan.monitor[1:], state)
-    return Monitor(plan, pid, pidfd, ours)
+    if any(isinstance(operation, MapRange) for operation in plan.monitor):
+        ours.send(channel.GO)
+    return pid, pidfd, ours

@@ -8,6 +8,7 @@ import os
 from ssh2container.errors import EXIT_OURS, NotFound, Refusal, SessionError
 from ssh2container.kernel import process
 from ssh2container.plan.operations import State, perform
+from ssh2container.policy import globs
 
 from . import channel, terminal
 
@@ -21,15 +22,21 @@ if TYPE_CHECKING:
 _NOT_HERE = (errno.ENOENT, errno.ENOTDIR)
 
 
-def run(plan: Plan, tells: int, slave: int) -> NoReturn:
+def run(plan: Plan, tells: int, slave: int, standard: tuple[int, ...] = ()) -> NoReturn:
     """Become the program. ``tells`` is closed by the exec, or carries the reason why there is none.
 
     slave: the terminal that takes the place of the standard descriptors that are one, or -1.
+    standard: what to have as 0, 1 and 2, -1 for the terminal; () for pid 1's own.
     """
     try:
         os.setsid()
+        for number, descriptor in enumerate(standard):
+            os.dup2(slave if descriptor < 0 else descriptor, number)
         if slave >= 0:
             terminal.adopt(slave)
+            if standard:
+                # Not the container's first terminal, perhaps.
+                plan.environment[b"SSH_TTY"] = os.fsencode(os.ttyname(slave))
         process.close_all_but((tells,))
         _enter(plan.directory)
         if plan.program.umask is not None:
@@ -65,9 +72,10 @@ def _call(function: Callable[[], int], tells: int) -> NoReturn:
 
 def _execute(plan: Plan) -> NoReturn:
     refused: OSError | None = None
+    home = plan.environment[b"HOME"]
     for path, arguments in plan.program.attempts:
         try:
-            os.execve(path, arguments, plan.environment)  # noqa: S606
+            os.execve(path, globs.expand(arguments, home), plan.environment)  # noqa: S606
         except OSError as error:
             if error.errno not in _NOT_HERE:
                 refused = error

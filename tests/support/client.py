@@ -108,7 +108,9 @@ class Client:
             assert process.poll() is None, process.communicate()
             yield shared
         finally:
-            process.terminate()
+            # Not SIGTERM: the client loses one that comes just before it waits for something else.
+            if shared.ssh("-O", "exit", "box").status:
+                process.kill()
             process.communicate()
 
     connection: subprocess.Popen[bytes] | None = None
