@@ -37,6 +37,23 @@ def map_self(uid_inside: int, uid: int, gid_inside: int, gid: int) -> None:
     write_file("/proc/self/gid_map", f"{gid_inside} {gid} 1")
 
 
+def map_range(
+    pid: int, uid_map: tuple[tuple[int, int, int], ...], gid_map: tuple[tuple[int, int, int], ...]
+) -> None:
+    """Have the setuid helpers write both maps of ``pid`` side by side: (inside, outside, count) lines.
+
+    Raises OSError: ENOENT without the helpers, EPERM when they refuse (subuid(5)).
+    """
+    running = []
+    quiet = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1, 2)]
+    for program, lines in (("/usr/bin/newuidmap", uid_map), ("/usr/bin/newgidmap", gid_map)):
+        words = [program, str(pid), *(str(number) for line in lines for number in line)]
+        running.append((program, os.posix_spawn(program, words, {}, file_actions=quiet)))
+    refused = [program for program, helper in running if os.waitpid(helper, 0)[1] != 0]
+    if refused:
+        raise OSError(1, "it refused the map", refused[0])  # EPERM
+
+
 def forbid_nested() -> None:
     """Allow no user namespace below this one, whoever asks (namespaces(7), max_user_namespaces)."""
     write_file("/proc/sys/user/max_user_namespaces", "0")

@@ -123,6 +123,13 @@ def replace_standard_descriptors(kept: tuple[int, ...] = ()) -> None:
     os.close(null)
 
 
+def become(uid: int, gid: int) -> None:
+    """Change real, effective and saved ids, and drop the supplementary groups."""
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+
+
 def set_limit(resource: int, soft: int, hard: int) -> None:
     """Set rlimit ``resource`` (number of <sys/resource.h>); -1 means no limit."""
     pair = (soft & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") + (hard & 0xFFFFFFFFFFFFFFFF).to_bytes(

@@ -13,6 +13,7 @@ from ssh2container.kernel import landlock
 from ssh2container.policy import filters, specifiers
 
 from .image import Image
+from .insider import kept
 from .tools import Tools
 
 TYPE_CHECKING = False
@@ -66,14 +67,19 @@ class Source:
     """Something of the host that a volume brings in.
 
     path: without symbolic links. identity: (device, inode) seen there.
+    gid: its group. flags: those of its file system (statvfs(3)).
     """
 
-    __slots__ = ("directory", "identity", "path")
+    __slots__ = ("directory", "flags", "gid", "identity", "path")
 
-    def __init__(self, path: str, identity: tuple[int, int], *, directory: bool) -> None:
+    def __init__(
+        self, path: str, identity: tuple[int, int], *, directory: bool, gid: int = 0, flags: int = 0
+    ) -> None:
         self.path = path
         self.identity = identity
         self.directory = directory
+        self.gid = gid
+        self.flags = flags
 
 
 class Host:
@@ -176,7 +182,7 @@ class Host:
             volume.target: _source(volume.target, specifiers.expand(volume.source, values), account)
             for volume in policy.volumes
         }
-        self.bpf = filters.filter_for(policy.seccomp, frozenset())
+        self.bpf = filters.filter_for(policy.seccomp, kept(policy))
         self.recorder = filters.recorder_for(policy.seccomp, frozenset())
         self.resolv_conf = _read("/etc/resolv.conf") if policy.network_mode == "host" else b""
         return self
@@ -209,7 +215,13 @@ def _source(what: str, path: str, account: Account) -> Source:
         raise Refusal(
             f"cannot bind {path}", "it is neither a directory nor a file nor a socket", step="volume"
         )
-    return Source(real, (status.st_dev, status.st_ino), directory=directory)
+    return Source(
+        real,
+        (status.st_dev, status.st_ino),
+        directory=directory,
+        gid=status.st_gid,
+        flags=os.statvfs(real).f_flag,
+    )
 
 
 def _resolve(what: str, path: str) -> tuple[str, os.stat_result]:

@@ -10,7 +10,7 @@ from ssh2container.errors import Refusal
 from ssh2container.kernel import namespaces
 from ssh2container.policy import specifiers
 
-from . import accounts, environment, greeting, tree, walls
+from . import accounts, environment, greeting, insider, tree, walls
 from .host import specifier_values
 from .operations import confinement, identity, limits, network
 from .program import Chooser
@@ -138,10 +138,8 @@ def make(
     Raises Refusal when the policy does not allow the request, or itself cannot be carried out.
     """
     _admit(account, policy)
-    as_root = policy.user == "root"
-    name = "root" if as_root else account.name
-    uid, gid = (0, 0) if as_root else (account.uid, account.gid)
-    home = "/root" if as_root else account.home
+    who = insider.choose(account, policy, host)
+    home = who.home
     shell = policy.shell[0]
     values = specifier_values(account, host.session)
     hostname = specifiers.expand(policy.hostname, values)
@@ -168,7 +166,7 @@ def make(
         policy,
         host.image,
         given,
-        name=name,
+        name=who.name,
         home=home,
         shell=shell,
         terminal=host.terminal,
@@ -179,11 +177,13 @@ def make(
     plan.namespaces = _namespaces(policy)
     plan.monitor = (
         identity.DieWithParent(_PARENT_DIED, "monitor"),
+        *((identity.MapRange(who.uid_map, who.gid_map),) if who.ranged else ()),
         identity.HideFromTracers("monitor"),
     )
+    listed = who.listed(account, host.image)
     generated = {
-        "passwd": accounts.passwd(host.image, name, uid, gid, home, shell),
-        "group": accounts.group(host.image, account.group if not as_root else "root", gid),
+        "passwd": accounts.passwd(host.image, listed.name, listed.uid, listed.gid, listed.home, shell),
+        "group": accounts.group(host.image, listed.group, listed.gid),
         "hosts": accounts.hosts(hostname),
         "hostname": hostname.encode() + b"\n",
         "nsswitch.conf": accounts.NSSWITCH,
@@ -191,22 +191,24 @@ def make(
     }
     plan.init = (
         identity.DieWithParent(_SIGKILL, "pid 1"),
-        identity.MapOwnIds(uid, account.uid, gid, account.gid, "user"),
-        identity.HideFromTracers("pid 1"),
+        *who.mapping(account),
         identity.NewSessionKeyring(),
         identity.ForbidNestedNamespaces(),
         identity.SetHostname(hostname, "hostname"),
         *((network.LoopbackUp(),) if plan.namespaces & namespaces.CLONE_NEWNET else ()),
-        *tree.build(policy, host, generated, home=home, values=values),
+        *tree.build(policy, host, who, generated, values),
         *_limits(policy),
-        confinement.DropBoundingSet(host.last_capability),
-        confinement.LockSecurebits(),
-        confinement.SetCapabilities(),
+        confinement.DropBoundingSet(host.last_capability, who.capabilities),
+        # Root of a range needs its capabilities back at setuid(2); everybody else must not get any.
+        *(() if who.capabilities else (confinement.LockSecurebits(),)),
+        *who.become_payload(),
+        confinement.SetCapabilities(who.capabilities),
         confinement.NoNewPrivileges(),
     )
     plan.payload = (
-        *walls.around_files(policy, host.landlock, home=home, values=values, whole_system=False),
-        *walls.around_files(policy, host.landlock, home=home, values=values, whole_system=False),
+        *walls.around_files(
+            policy, host.landlock, home=home, values=values, whole_system=bool(who.capabilities)
+        ),
         confinement.LoadFilter(policy.seccomp.profile, host.bpf, "seccomp"),
         # After the filter: of two refusals the kernel takes, and records, the later one's.
         *((confinement.RecordViolations(host.recorder, "seccomp"),) if host.recorder else ()),
@@ -224,10 +226,6 @@ def _admit(account: Account, policy: Policy) -> None:
             f"a member of {', '.join(sorted(unsafe))} can become root on the host",
             f"an administrator removes the user from it: gpasswd -d {account.name} {min(unsafe)}",
             "account",
-        )
-    if policy.user not in ("self", "root"):
-        raise Refusal(
-            f"cannot run as {policy.user}", "a user of the image needs userns_mode: range", "", "identity-map"
         )
 
 

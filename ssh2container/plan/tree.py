@@ -15,6 +15,7 @@ from . import tools
 from .operations import filesystem as fs
 from .operations import proc, volumes
 from .operations.filesystem import BASE, ROOT, UPPER, WORK
+from .upper import GENERATED, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
     from ssh2container.policy.policy import Policy
 
     from .host import Host
+    from .insider import Insider
     from .operations import Operation
-
-GENERATED = "/run/ssh2container/etc"
-"""Where the generated account files of an image are inside; its skeleton links /etc/passwd there."""
 
 _NOSUID_NODEV = mounts.MS_NOSUID | mounts.MS_NODEV
 _ATTR_VOLUME = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
@@ -44,13 +43,14 @@ _SYSTEM_TARGETS = ("/dev", "/proc", "/sys", "/etc", "/run/ssh2container", "/usr"
 
 
 def build(
-    policy: Policy, host: Host, generated: Mapping[str, bytes], *, home: str, values: Mapping[str, str]
+    policy: Policy, host: Host, who: Insider, generated: Mapping[str, bytes], values: Mapping[str, str]
 ) -> list[Operation]:
     """Return the operations that make the tree and enter it.
 
-    generated: name below /etc -> content. home: where the home goes inside.
+    generated: name below /etc -> content. values: what specifiers stand for.
     Raises Refusal for a volume whose target would replace what holds the container together.
     """
+    home = who.home
     targets = {volume.target: specifiers.expand(volume.target, values) for volume in policy.volumes}
     extra = {tmpfs.target: specifiers.expand(tmpfs.target, values) for tmpfs in policy.tmpfs}
     for target in (*targets.values(), *extra.values()):
@@ -91,11 +91,12 @@ def build(
     places = [(target, _is_directory(operation)) for target, operation in attached]
     return [
         *opened,
+        *who.become_root(),
         _memory(policy),
-        _prepare(host, generated, places),
-        _root(host),
-        *(_host_image(host) if host.image.kind == "host" else _tree_image(host)),
-        *_devices(),
+        *prepare(host, who, generated, places),
+        _root(host, who),
+        *(_host_image(host) if host.image.kind == "host" else _tree_image(host, who)),
+        *_devices(who),
         fs.Mount("proc", ROOT + "/proc", _NOSUID_NODEV | mounts.MS_NOEXEC, "", "the session's own processes"),
         fs.BindTree(BASE + "/tmp", ROOT + "/tmp", _ATTR_VOLUME),
         *own,
@@ -141,64 +142,11 @@ def _memory(policy: Policy) -> Operation:
     )
 
 
-def _prepare(host: Host, generated: Mapping[str, bytes], places: list[tuple[str, bool]]) -> Operation:
-    """Make the upper layer with its mount points, the home, /tmp, and the generated files."""
-    entries: list[tuple[str, int | None, bytes | str | None]] = [
-        (path, mode, None)
-        for path, mode in (
-            (WORK, 0o700),
-            (ROOT, 0o755),
-            (UPPER, 0o755),
-            (BASE + "/tmp", 0o1777),
-            (BASE + "/shm", 0o1777),
-            (BASE + "/etc", 0o755),
-            (BASE + "/home", 0o700),
-            (UPPER + "/run", 0o755),
-            (UPPER + "/run/lock", 0o1777),
-            (UPPER + "/var", 0o555),
-            (UPPER + "/var/tmp", 0o1777),
-        )
-    ]
-    made = {"", "/run", "/var", "/var/tmp", "/tmp"}
-    sealed = []
-    if host.image.kind != "host":
-        entries += [(UPPER + "/run/ssh2container", 0o755, None), (UPPER + GENERATED, 0o755, None)]
-        entries.append((UPPER + tools.INSIDE, 0o755, None))
-    for target, directory in sorted(places):
-        if target.startswith(("/tmp/", "/dev/shm/")) or _below_another(target, places):
-            continue  # made when it is attached: its parent is a mount of its own
-        parents = target.split("/")[1:-1]
-        for depth in range(1, len(parents) + 1):
-            parent = "/" + "/".join(parents[:depth])
-            if parent not in made:
-                made.add(parent)
-                entries.append((UPPER + parent, 0o755, None))
-                sealed.append(parent)
-        if target not in made:
-            made.add(target)
-            entries.append((UPPER + target, 0o755 if directory else 0o644, None if directory else b""))
-    entries += [(f"{BASE}/etc/{name}", 0o444, content) for name, content in generated.items()]
-    entries += [(f"{BASE}/etc/{name}", None, target) for name, target in host.etc_links]
-    entries.append((BASE + "/etc/mtab", None, "/proc/self/mounts"))
-    for name, directory in host.etc:
-        above = name.rpartition("/")[0]
-        if above and above not in made:
-            made.add(above)
-            entries.append((f"{BASE}/etc/{above}", 0o755, None))
-        entries.append((f"{BASE}/etc/{name}", None, None if directory else b""))
-    entries += [(f"{BASE}/home/{path}", mode, content) for path, mode, content in host.skel]
-    # As anywhere, a user cannot write to the root directory or /home.
-    entries += [(UPPER + path, 0o555, None) for path in ("", *sealed)]
-    return fs.MakeTree("the upper layer and its mount points", tuple(entries))
-
-
-def _below_another(target: str, places: list[tuple[str, bool]]) -> bool:
-    return any(target.startswith(other + "/") for other, _ in places)
-
-
-def _root(host: Host) -> Operation:
+def _root(host: Host, who: Insider) -> Operation:
     lower = host.skeleton
-    if host.image.kind != "host":
+    if who.ranged:
+        lower = host.image.range_root
+    elif host.image.kind != "host":
         lower += ":" + host.image.root
     return fs.Mount(
         "overlay",
@@ -218,14 +166,18 @@ def _host_image(host: Host) -> list[Operation]:
     ]
 
 
-def _tree_image(host: Host) -> list[Operation]:
-    operations: list[Operation] = [fs.BindTree(BASE + "/etc", ROOT + GENERATED, _ATTR_FIXED, "image")]
+def _tree_image(host: Host, who: Insider) -> list[Operation]:
+    operations: list[Operation] = []
+    if not who.ranged:
+        operations.append(fs.BindTree(BASE + "/etc", ROOT + GENERATED, _ATTR_FIXED, "image"))
     if host.tools is not None:
         operations.append(fs.BindTree(host.tools.path, ROOT + tools.INSIDE, _ATTR_FIXED, "image"))
     return operations
 
 
-def _devices() -> list[Operation]:
+def _devices(who: Insider) -> list[Operation]:
+    # The group tty, where it is mapped; else a terminal belongs to the user's own group.
+    group = "gid=5," if who.ranged else ""
     made, dev = BASE + "/dev", ROOT + "/dev"
     entries: list[tuple[str, int | None, bytes | str | None]] = [
         # 755: in a sticky directory of mode 1777 nobody could open a foreign node with O_CREAT.
@@ -244,7 +196,7 @@ def _devices() -> list[Operation]:
             "devpts",
             f"{dev}/pts",
             mounts.MS_NOSUID | mounts.MS_NOEXEC,
-            f"newinstance,ptmxmode=0666,mode=620,max={_TERMINALS_MAX}",
+            f"newinstance,ptmxmode=0666,{group}mode=620,max={_TERMINALS_MAX}",
             "the session's own terminals",
         ),
         fs.BindTree(BASE + "/shm", f"{dev}/shm", _ATTR_VOLUME | mounts.ATTR_NOEXEC),

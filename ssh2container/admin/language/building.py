@@ -8,6 +8,7 @@ import time
 from ssh2container.admin.language import compiler, provenance
 from ssh2container.admin.language.problems import PolicyError, Problem
 from ssh2container.errors import Refusal, SessionError
+from ssh2container.plan.insider import kept
 from ssh2container.policy import layers, rules, store
 from ssh2container.policy.merge import merge
 from ssh2container.policy.policy import Policy
@@ -95,9 +96,9 @@ def build_filters(built: Built, places: Places) -> None:
     # pyseccomp runs ldconfig at import; only this step needs it.
     from ssh2container.admin.seccomp import build as filters
 
-    wanted = {policy.seccomp: None for policy in policies(places)}
+    wanted = {(policy.seccomp, kept(policy)): None for policy in policies(places)}
     try:
-        built.filters = filters.compile_all([(seccomp, frozenset[int]()) for seccomp in wanted])
+        built.filters = filters.compile_all(list(wanted))
     except (OSError, ValueError, RuntimeError, LookupError) as error:
         raise SessionError(
             "cannot build the system-call filters", str(error), "correct seccomp in the policies", "compile"

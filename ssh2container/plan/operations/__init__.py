@@ -13,7 +13,7 @@ from ssh2container.errors import SessionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 TRACED_CALLS = (
     "mount",
@@ -32,12 +32,18 @@ TRACED_CALLS = (
 
 
 class State:
-    """What operations hand on to later ones: detached mounts by name."""
+    """What operations hand on to later ones.
 
-    __slots__ = ("trees",)
+    trees: detached mounts by name. pid: of pid 1, in the monitor. wait: returns when the monitor
+    gives the word, in pid 1.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("pid", "trees", "wait")
+
+    def __init__(self, pid: int = 0, wait: Callable[[], None] | None = None) -> None:
         self.trees: dict[str, int] = {}
+        self.pid = pid
+        self.wait: Callable[[], None] = wait or _nothing
 
 
 class Operation:
@@ -70,6 +76,10 @@ class Operation:
 
     def __repr__(self) -> str:
         return f"<{self.step}: {self.describe()}>"
+
+
+def _nothing() -> None:
+    """Wait for nobody."""
 
 
 def perform(operations: Iterable[Operation], state: State) -> None:

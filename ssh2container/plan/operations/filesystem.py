@@ -148,6 +148,28 @@ class MakeTree(Operation):
                 os.chmod(path, mode)
 
 
+class GiveTo(Operation):
+    """Give a directory of the memory file system, with all in it, to ids of the map."""
+
+    __slots__ = ("gid", "path", "uid")
+    step = "give"
+
+    def __init__(self, path: str, uid: int, gid: int) -> None:
+        super().__init__("user")
+        self.path = path
+        self.uid = uid
+        self.gid = gid
+
+    def describe(self) -> str:
+        return f"give {_inside(self.path)} to uid {self.uid} and gid {self.gid}"
+
+    def apply(self, state: State) -> None:
+        for directory, _, files in os.walk(self.path):
+            os.chown(directory, self.uid, self.gid)
+            for name in files:
+                os.chown(f"{directory}/{name}", self.uid, self.gid, follow_symlinks=False)
+
+
 class PivotRoot(Operation):
     """Enter the new root and let go of the host's."""
 

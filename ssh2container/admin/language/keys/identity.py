@@ -32,7 +32,6 @@ SETTINGS = [
         "self",
         "The user inside: self keeps the login's own name and id, root is user 0 of the session only.",
         "user: root",
-        supported=("self", "root"),
     ),
     Setting(
         "userns_mode",
@@ -40,7 +39,6 @@ SETTINGS = [
         "single",
         "The ids inside: single maps the user alone, range a whole system's users.",
         "userns_mode: single",
-        supported=("single",),
     ),
     Setting(
         "shell",

@@ -1,0 +1,217 @@
+"""Who the payload is inside the container, and through which map of ids.
+
+``single``: the user's own ids are mapped, to themselves or to 0; it needs no helper and no privilege.
+``range``: a real multi-user system. Ids from 0 up are a range of the host's that the installer set
+aside, and the user's own ids stand at one that nothing in the image uses. newuidmap(1) writes it.
+"""
+
+from __future__ import annotations
+
+from ssh2container.errors import Refusal
+from ssh2container.kernel import mounts
+
+from .operations import identity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ssh2container.policy.policy import Policy
+
+    from .account import Account
+    from .host import Host, Source
+    from .image import Image
+    from .operations import Operation
+
+    Map = tuple[tuple[int, int, int], ...]
+    """(first id inside, first id outside, count) lines, as in user_namespaces(7)."""
+
+ROOT_CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 10, 18))
+"""What root inside keeps in the range map: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID,
+NET_BIND_SERVICE, SYS_CHROOT. They count over ids of the map alone. Never SYS_ADMIN, SYS_RESOURCE
+(which would undo the limit on user namespaces), SETPCAP, SYS_PTRACE, MKNOD."""
+_SIGKILL = 9
+_PRIVATE_FS = mounts.MS_NOSUID | mounts.MS_NODEV
+
+
+class Insider:
+    """The payload's identity.
+
+    name, group, uid, gid, home: as they are inside. uid_map, gid_map: the range map, () for single.
+    capabilities: what pid 1 and the payload keep.
+    """
+
+    __slots__ = ("capabilities", "gid", "gid_map", "group", "home", "name", "uid", "uid_map")
+
+    def __init__(
+        self,
+        name: str,
+        group: str,
+        uid: int,
+        gid: int,
+        home: str,
+        *,
+        uid_map: Map = (),
+        gid_map: Map = (),
+        capabilities: frozenset[int] = frozenset(),
+    ) -> None:
+        self.name = name
+        self.group = group
+        self.uid = uid
+        self.gid = gid
+        self.home = home
+        self.uid_map = uid_map
+        self.gid_map = gid_map
+        self.capabilities = capabilities
+
+    @property
+    def ranged(self) -> bool:
+        """Whether the container has a whole range of ids."""
+        return bool(self.uid_map)
+
+    def listed(self, account: Account, image: Image) -> Insider:
+        """Return whom /etc/passwd has to name: the payload, or the login's own user in a range.
+
+        There root and the others have their entries in the image.
+        """
+        if not self.ranged:
+            return self
+        own = image.inside_id
+        return Insider(account.name, account.group, own, own, _home(account.home))
+
+    def mapping(self, account: Account) -> list[Operation]:
+        """Return pid 1's first operations: to be known by the right ids and hidden from tracers."""
+        if self.ranged:
+            return [identity.AwaitMaps(), identity.HideFromTracers("pid 1")]
+        return [
+            identity.MapOwnIds(self.uid, account.uid, self.gid, account.gid, "user"),
+            identity.HideFromTracers("pid 1"),
+        ]
+
+    def become_root(self) -> list[Operation]:
+        """Return what makes pid 1 root of its range, so that what it makes belongs to root inside."""
+        return [*_become(0, 0)] if self.ranged else []
+
+    def become_payload(self) -> list[Operation]:
+        """Return what makes pid 1 the payload's user, before it gives up its capabilities."""
+        return [*_become(self.uid, self.gid)] if self.ranged and self.uid else []
+
+
+def kept(policy: Policy) -> frozenset[int]:
+    """Return the capabilities that a session under ``policy`` keeps."""
+    ranged_root = policy.userns_mode == "range" and policy.user == "root"
+    return ROOT_CAPABILITIES if ranged_root else frozenset()
+
+
+def choose(account: Account, policy: Policy, host: Host) -> Insider:
+    """Return who the payload is. Raises Refusal for an identity that the map does not have."""
+    if policy.userns_mode == "range":
+        return _in_range(account, policy, host)
+    if policy.user == "root":
+        return Insider("root", "root", 0, 0, "/root")
+    if policy.user != "self":
+        raise Refusal(
+            f"cannot run as {policy.user}",
+            "the map has no id but the user's own",
+            "a user of the image needs userns_mode: range",
+            "identity-map",
+        )
+    return Insider(account.name, account.group, account.uid, account.gid, _home(account.home))
+
+
+def _in_range(account: Account, policy: Policy, host: Host) -> Insider:
+    image = host.image
+    if image.kind != "tree":
+        raise Refusal(
+            f"cannot map a range of ids over the image {image.name}",
+            "the host's files belong to ids that are not in it",
+            "name an image of the store, or use userns_mode: single",
+            "identity-map",
+        )
+    image.require_range()
+    if policy.network_mode == "host":
+        raise Refusal(
+            "cannot map a range of ids on the host's network",
+            "sessions share host ids there",
+            "use network_mode: none",
+            "identity-map",
+        )
+    maps = [_map(image, account.uid), _map(image, account.gid)]
+    _require_harmless(policy, host, account)
+    if policy.user == "root":
+        who = ("root", "root", 0, 0, "/root")
+    elif policy.user == "self":
+        own = image.inside_id
+        who = (account.name, account.group, own, own, _home(account.home))
+    else:
+        who = _of_image(image, policy.user)
+    return Insider(*who, uid_map=maps[0], gid_map=maps[1], capabilities=kept(policy))
+
+
+def _map(image: Image, own: int) -> Map:
+    inside, base, count = image.inside_id, image.range_base, image.range_count
+    return (
+        (0, base, inside),
+        (inside, own, 1),
+        (inside + 1, base + inside + 1, count - inside - 1),
+    )
+
+
+def _of_image(image: Image, name: str) -> tuple[str, str, int, int, str]:
+    for line in image.passwd.splitlines():
+        fields = line.decode("utf-8", "surrogateescape").split(":")
+        if len(fields) > 5 and fields[0] == name:  # noqa: PLR2004 - passwd(5)
+            uid, gid = int(fields[2]), int(fields[3])
+            if max(uid, gid) < image.range_count:
+                return name, _group(image, gid), uid, gid, _home(fields[5])
+    raise Refusal(
+        f"cannot run as {name}",
+        f"the image {image.name} has no such user",
+        "user: self, root, or a name of the image's /etc/passwd",
+        "identity-map",
+    )
+
+
+def _group(image: Image, gid: int) -> str:
+    for line in image.group.splitlines():
+        fields = line.decode("utf-8", "surrogateescape").split(":")
+        if len(fields) > 2 and fields[2] == str(gid):  # noqa: PLR2004 - group(5)
+            return fields[0]
+    return str(gid)
+
+
+def _require_harmless(policy: Policy, host: Host, account: Account) -> None:
+    """Refuse a writable source in which root inside could leave files of other ids, set-user-id even.
+
+    Over an inode with an unmapped group root inside has no capability (user_namespaces(7)).
+    """
+    writable: list[tuple[str, Source]] = [
+        (volume.target, host.sources[volume.target]) for volume in policy.volumes if not volume.read_only
+    ]
+    if policy.home is not None and host.home is not None and not policy.home.read_only:
+        writable.append(("home", host.home))
+    base, count = host.image.range_base, host.image.range_count
+    for name, source in writable:
+        if source.gid == account.gid or base <= source.gid < base + count:
+            raise Refusal(
+                f"cannot bind {source.path} writable in a range of ids",
+                f"its group {source.gid} is mapped, so that root inside could chown and chmod there",
+                f"give it a group that the user is not in: chgrp nogroup {source.path}",
+                "volume",
+            )
+        if source.flags & _PRIVATE_FS != _PRIVATE_FS:
+            raise Refusal(
+                f"cannot bind {source.path} ({name}) writable in a range of ids",
+                "its file system honours set-user-id files or devices",
+                "mount it nosuid,nodev on the host, or bind it read-only",
+                "volume",
+            )
+
+
+def _become(uid: int, gid: int) -> Iterable[Operation]:
+    # The kernel forgets the parent-death signal at any change of ids (PR_SET_PDEATHSIG).
+    return identity.BecomeIds(uid, gid), identity.DieWithParent(_SIGKILL, "pid 1")
+
+
+def _home(path: str) -> str:
+    return path if path not in ("", "/") else "/home"

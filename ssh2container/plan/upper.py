@@ -1,0 +1,113 @@
+"""The upper layer as a session starts with it: mount points, an empty home, generated account files.
+
+Three kinds of root need three kinds of it. The host's image and an image in the single map lie
+under a skeleton that owns the mount points; what is generated for them is attached read-only. In
+the range map root inside owns everything, so its files are real ones that it may change.
+"""
+
+from __future__ import annotations
+
+from . import tools
+from .operations import filesystem as fs
+from .operations.filesystem import BASE, ROOT, UPPER, WORK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .host import Host
+    from .insider import Insider
+    from .operations import Operation
+
+    Entry = tuple[str, int | None, bytes | str | None]
+    """(path, mode, content): content None is a directory, bytes a file, str a symbolic link."""
+
+GENERATED = "/run/ssh2container/etc"
+"""Where the generated files of an image are inside; its skeleton links /etc/passwd there."""
+
+_BELOW_MOUNTS = ("/tmp/", "/dev/shm/")
+
+
+def prepare(
+    host: Host, who: Insider, generated: Mapping[str, bytes], places: list[tuple[str, bool]]
+) -> list[Operation]:
+    """Return what makes the upper layer and the other directories of the memory file system.
+
+    generated: name below /etc -> content. places: (target, is a directory) of all that is attached.
+    """
+    entries = [
+        *_directories(),
+        *_mount_points(places, sealed=not who.ranged),
+        *(_for_range(host, generated) if who.ranged else _for_single(host, generated)),
+        *((f"{BASE}/home/{path}", mode, content) for path, mode, content in host.skel),
+    ]
+    operations: list[Operation] = [fs.MakeTree("the upper layer and its mount points", tuple(entries))]
+    if who.uid and who.ranged:
+        operations.append(fs.GiveTo(BASE + "/home", who.uid, who.gid))
+    return operations
+
+
+def _directories() -> list[Entry]:
+    return [
+        (path, mode, None)
+        for path, mode in (
+            (WORK, 0o700),
+            (ROOT, 0o755),
+            (UPPER, 0o755),
+            (BASE + "/tmp", 0o1777),
+            (BASE + "/shm", 0o1777),
+            (BASE + "/home", 0o700),
+            (UPPER + "/run", 0o755),
+            (UPPER + "/run/lock", 0o1777),
+            (UPPER + "/var", 0o755),
+            (UPPER + "/var/tmp", 0o1777),
+        )
+    ]
+
+
+def _mount_points(places: list[tuple[str, bool]], *, sealed: bool) -> list[Entry]:
+    """Make the targets; ``sealed``: as anywhere, a user cannot write to the directories around them."""
+    entries: list[Entry] = []
+    made = {"", "/run", "/var", "/var/tmp", "/tmp"}
+    around = ["", "/var"]
+    for target, directory in sorted(places):
+        if target.startswith(_BELOW_MOUNTS) or any(target.startswith(other + "/") for other, _ in places):
+            continue  # made when it is attached: its parent is a mount of its own
+        parents = target.split("/")[1:-1]
+        for depth in range(1, len(parents) + 1):
+            parent = "/" + "/".join(parents[:depth])
+            if parent not in made:
+                made.add(parent)
+                entries.append((UPPER + parent, 0o755, None))
+                around.append(parent)
+        if target not in made:
+            made.add(target)
+            entries.append((UPPER + target, 0o755 if directory else 0o644, None if directory else b""))
+    return [*entries, *((UPPER + path, 0o555, None) for path in around if sealed)]
+
+
+def _for_single(host: Host, generated: Mapping[str, bytes]) -> list[Entry]:
+    etc = BASE + "/etc"
+    entries: list[Entry] = [(etc, 0o755, None)]
+    if host.image.kind != "host":
+        entries += [(UPPER + path, 0o755, None) for path in ("/run/ssh2container", GENERATED, tools.INSIDE)]
+    entries += [(f"{etc}/{name}", 0o444, content) for name, content in generated.items()]
+    entries += [(f"{etc}/{name}", None, target) for name, target in host.etc_links]
+    entries.append((etc + "/mtab", None, "/proc/self/mounts"))
+    made = set()
+    for name, directory in host.etc:
+        above = name.rpartition("/")[0]
+        if above and above not in made:
+            made.add(above)
+            entries.append((f"{etc}/{above}", 0o755, None))
+        entries.append((f"{etc}/{name}", None, None if directory else b""))
+    return entries
+
+
+def _for_range(host: Host, generated: Mapping[str, bytes]) -> list[Entry]:
+    mount_points = ("/dev", "/etc", "/proc", "/sys", "/tmp", "/run/ssh2container", tools.INSIDE)
+    kept = ("nsswitch.conf",) if host.image.passwd else ()
+    return [
+        *((UPPER + path, 0o755, None) for path in mount_points),
+        *((f"{UPPER}/etc/{name}", 0o644, content) for name, content in generated.items() if name not in kept),
+    ]
