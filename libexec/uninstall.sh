@@ -100,7 +100,6 @@ stop_units() {
     fi
 }
 
-# The last recorded first: a directory is recorded before the files in it.
 remove_files() {
     local path removed=0
     [[ -r $state/files ]] || return 0
@@ -108,7 +107,7 @@ remove_files() {
         case $path in
             "$drop_in"*) continue ;;
             "$configuration"/* | "$data"/* | "$logs"/*) continue ;;
-            */) $dry_run || rmdir --ignore-fail-on-non-empty "$path" 2>/dev/null || true ;;
+            */) ;;
             *)
                 [[ -e $path || -L $path || -e $path$beside ]] || continue
                 removed=$((removed + 1))
@@ -116,8 +115,12 @@ remove_files() {
                 rm -f "$path" "$path$beside"
                 ;;
         esac
-    done < <(tac "$state/files")
+    done <"$state/files"
     tell "$removed files"
+    # Directories that we made go if nothing else is in them, the deepest first.
+    while IFS= read -r path; do
+        $dry_run || rmdir --ignore-fail-on-non-empty "$path" 2>/dev/null || true
+    done < <(grep '/$' "$state/files" | sort -r)
     local entry
     for entry in /etc/tmpfiles.d/ssh2container-*.conf; do
         [[ -e $entry ]] && act "remove $entry" rm -f "$entry"

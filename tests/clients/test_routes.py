@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from support.client import ENVIRONMENT, Client
 from support.host import processes, run, until
-from support.sshd import Server, free_port
+from support.sshd import SFTP_SERVER, Server, free_port
 from support.users import PLAIN, SHELL, MakeUser, User
 
 GROUP = "ssh2container"
@@ -320,3 +320,33 @@ def test_the_session_itself_works_on_both(server: Server, make_user: MakeUser, *
     """The container works on both servers: what is closed is closed by sshd, not by a broken login."""
     client = server.client(make_user(PLAIN, groups=(GROUP,)))
     assert client.box("echo $((6 * 7))").ok().out == b"42\n", closed
+
+
+class TestWithoutForceCommand:
+    """The other way: sftp is external, and keys may force a command and clients send signals."""
+
+    @pytest.fixture
+    def contained(self, make_sshd: Callable[..., Server], make_user: MakeUser, marks: str) -> Client:
+        path = f"{marks}/drop-in.conf"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(run(["ssh2containerctl", "sshd-config", "--without-force-command"]).ok().text)
+        rest = CARELESS.format(include=f"Include {path}", directory=marks)
+        self.server = make_sshd(rest.replace("internal-sftp", SFTP_SERVER))
+        return self.server.client(make_user(PLAIN, groups=(GROUP,)))
+
+    def test_forwarding_is_closed(self, contained: Client, port: int) -> None:
+        assert contained.ssh("-W", f"127.0.0.1:{port}", "box").out == b""
+
+    def test_sftp_is_the_container_s(self, contained: Client, marks: str) -> None:
+        with open(f"{marks}/of-the-host", "w", encoding="utf-8") as file:
+            file.write("secret")
+        assert contained.sftp(f"get {marks}/of-the-host {marks}/stolen").status != 0
+        assert contained.sftp("ls /etc/passwd").ok()
+
+    def test_a_key_forces_its_command(self, contained: Client) -> None:
+        client = self.server.client(contained.user, 'command="echo forced; echo $SSH_ORIGINAL_COMMAND"')
+        assert client.box("asked").ok().out == b"forced\nasked\n"
+
+    def test_the_user_s_rc_file_is_not_run(self, contained: Client, marks: str) -> None:
+        put_into_home(contained.user, ".ssh/rc", f"id -u >{marks}/rc-ran; echo stray\n")
+        assert contained.box("echo only").ok().out == b"only\n"

@@ -99,6 +99,29 @@ def test_a_login_writes_no_bytecode_and_reads_all_of_it(installed: Installation)
     assert [found for found in installed.doctor("--host") if found["check"] == "code.bytecode"]
 
 
+def test_an_incomplete_installation_gives_one_line(installed: Installation) -> None:
+    """No traceback reaches a client, no shell of the host takes over, and the doctor names it."""
+    installed.add_user("alice")
+    installed.control("enable", "alice")
+    installed.machine.shell(f"ln -sfn nowhere {LIB}/current")
+    done = installed.inside("alice", "id", check=False)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("ssh2container: the installation is incomplete")
+    installed.install()
+    assert installed.inside("alice", "echo inside").stdout == "inside\n"
+
+
+def test_a_login_runs_without_its_bundle(installed: Installation) -> None:
+    installed.add_user("alice")
+    installed.control("enable", "alice")
+    installed.machine.shell(f"rm {LIB}/current/*.bundle")
+    assert installed.inside("alice", "echo inside").stdout == "inside\n"
+    assert [found for found in installed.doctor("--host") if found["check"] == "code.bundle"]
+    installed.install()
+    assert not [found for found in installed.doctor("--host") if found["check"] == "code.bundle"]
+
+
 def test_shells_list_only_when_asked(installed: Installation) -> None:
     installed.install("--etc-shells")
     assert "/usr/bin/ssh2container\n" in installed.machine.read("/etc/shells")

@@ -10,6 +10,7 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING
 
+from ssh2container.admin import bundle
 from ssh2container.admin.doctor.finding import NOTE, OK, PROBLEM, WARNING, Finding
 from ssh2container.admin.enrol.account import SHELL
 from ssh2container.admin.enrol.change import read_or_none
@@ -170,14 +171,16 @@ def _modules() -> Iterator[Finding]:
 
 
 def _bytecode() -> Iterator[Finding]:
-    """Yield whether every module has bytecode for this interpreter, newer sources included."""
-    missing = []
+    """Yield whether bytecode and bundle are of this interpreter and of these sources."""
+    missing, sources = [], []
     package = os.path.realpath(f"{VERSIONS}/current/ssh2container")
     for directory, _, names in os.walk(package):
         for name in names:
             source = os.path.join(directory, name)
-            if name.endswith(".py") and not _is_fresh(source):
-                missing.append(source)
+            if name.endswith(".py"):
+                sources.append(source)
+                if not _is_fresh(source):
+                    missing.append(source)
     if missing:
         yield Finding(
             WARNING,
@@ -185,6 +188,24 @@ def _bytecode() -> Iterator[Finding]:
             missing[0],
             f"{len(missing)} modules have no fresh bytecode for this Python: every login compiles them",
             "run install.sh again",
+        )
+    path = bundle.path_of(os.path.dirname(package))
+    newest = max((os.stat(source).st_mtime for source in sources), default=0)
+    if not os.path.exists(path):
+        yield Finding(
+            WARNING,
+            "code.bundle",
+            path,
+            "does not exist: every login imports its modules one by one, which takes some 6 ms longer",
+            "run install.sh again",
+        )
+    elif os.stat(path).st_mtime < newest:
+        yield Finding(
+            WARNING,
+            "code.bundle",
+            path,
+            "is older than the code that it was made from: logins do not see the change",
+            f"rm {path}, and run install.sh",
         )
 
 
