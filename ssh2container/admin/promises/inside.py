@@ -59,7 +59,16 @@ def listen(port: str) -> None:
     listener.close()
 
 
+def nothing(_: str) -> None:
+    """Be there: the session could be made."""
+
+
+NOTHING = "nothing"
+FAILED = 70
+"""Exit status of an action that did not work; any other but 0 comes from somewhere else."""
+
 ACTIONS = {
+    NOTHING: nothing,
     "read": read,
     "write": write,
     "list": list_directory,

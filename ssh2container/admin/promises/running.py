@@ -12,6 +12,7 @@ import time
 
 from ssh2container.admin.language import comparing, provenance
 from ssh2container.admin.promises import clients, files, inside
+from ssh2container.admin.promises.grammar import Promise
 from ssh2container.errors import EXIT_OURS, Refusal, SessionError, printable
 from ssh2container.policy import specifiers, store
 
@@ -19,7 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ssh2container.admin.promises.grammar import Promise
 
 KEPT, BROKEN, ERROR = "kept", "broken", "error"
 TIMEOUT_SECONDS = 120
@@ -60,9 +60,14 @@ def run(promises: Iterable[Promise], policies: str = "") -> Iterator[Result]:
 
     policies: a configuration directory or a user's file in the place of what is installed.
     """
+    sound: set[str] = set()
     for promise in promises:
         started = time.monotonic()
         try:
+            if promise.user not in sound:
+                # Without this, a user whose sessions all fail would keep every "cannot".
+                _attempt(Promise(promise.user, inside.NOTHING, "", promise.place, allowed=True), policies)
+                sound.add(promise.user)
             worked, reason = _attempt(promise, policies)
         except SessionError as error:
             yield Result(promise, ERROR, str(error), time.monotonic() - started)
@@ -82,7 +87,10 @@ def _attempt(promise: Promise, policies: str) -> tuple[bool, str]:
         os.chown(directory, entry.pw_uid, entry.pw_gid)
         if promise.action in inside.ACTIONS:
             arguments = [*_python("session"), promise.action, promise.argument, policies]
-            return _judge(_run(arguments, "", directory, entry), [])
+            done = _run(arguments, "", directory, entry)
+            if done.returncode not in (0, inside.FAILED):
+                raise SessionError("there is no session to try it in", printable(done.stderr.strip()[-300:]))
+            return _judge(done, [])
         return _client(promise, policies, directory, entry)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

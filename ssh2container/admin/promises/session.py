@@ -56,5 +56,5 @@ def _try(action: str, argument: str) -> int:
         inside.ACTIONS[action](argument)
     except OSError as error:
         os.write(2, f"{error.strerror or error}\n".encode("utf-8", "backslashreplace"))
-        return 1
+        return inside.FAILED
     return 0

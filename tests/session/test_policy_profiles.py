@@ -1,0 +1,176 @@
+"""What each shipped profile lets a client do: ten actions each, tried by policy tests in real sessions."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.host import run
+from support.users import MakeUser, User
+
+CONTROL = "/usr/bin/ssh2containerctl"
+KEPT = "home: {source: /srv/s2c-%u}\n"
+"""A home on the host, for profiles that are about files."""
+
+PROFILES: dict[str, tuple[str, str]] = {
+    "shell": (
+        "",
+        """
+        can: [login, run true, "run echo a; true", sftp put x.txt, sftp get /etc/hostname, scp put y.txt,
+              rsync get /etc/hostname, write /tmp/x]
+        cannot: [write /usr/x, "connect 127.0.0.1:PORT"]
+        """,
+    ),
+    "transfer-only": (
+        KEPT,
+        """
+        can: [sftp put a.txt, sftp get /etc/hostname, sftp list /, scp put b.txt, scp get /etc/hostname,
+              rsync put c.txt, rsync get /etc/hostname]
+        cannot: [login, run true, "run rsync --version; true"]
+        """,
+    ),
+    "sftp-drop": (
+        KEPT,
+        """
+        can: [sftp put a.txt, sftp mkdir d]
+        cannot: [sftp list ., sftp get /etc/hostname, sftp remove b.txt, sftp rename c.txt, scp put e.txt,
+                 rsync put f.txt, login, run true]
+        """,
+    ),
+    "sftp-readonly": (
+        KEPT,
+        """
+        can: [sftp list ., sftp get /etc/hostname]
+        cannot: [sftp put a.txt, sftp remove b.txt, sftp rename c.txt, sftp mkdir d, scp get /etc/hostname,
+                 rsync get /etc/hostname, login, run true]
+        """,
+    ),
+    "git-only": (
+        "volumes: [/srv/s2c-%u:/git:rw]\n",
+        """
+        can: [git fetch /git/r.git, git push /git/r.git]
+        cannot: [git fetch /git/none.git, login, run true, run git --version,
+                 "run git-upload-pack '/git/r.git'; true", sftp list /, scp get /etc/hostname,
+                 rsync get /etc/hostname]
+        """,
+    ),
+    "lab": (
+        KEPT,
+        """
+        can: [login, run ls -l, sftp put a.txt, sftp remove b.txt, sftp rename c.txt, scp put d.txt,
+              rsync put e.txt, write /home/USER/f.txt]
+        cannot: [write /usr/x, "connect 127.0.0.1:PORT"]
+        """,
+    ),
+    "bastion": (
+        "",
+        """
+        can: [login, execute /usr/bin/ssh, "connect 127.0.0.1:PORT", write /tmp/x]
+        cannot: [run true, sftp list /, sftp put a.txt, scp get /etc/hostname, rsync get /etc/hostname,
+                 write /usr/x]
+        """,
+    ),
+    "locked-down": (
+        "",
+        """
+        can: [login, write /tmp/x, read /etc/passwd, execute /bin/sh]
+        cannot: [run true, sftp list /, scp get /etc/hostname, rsync get /etc/hostname, git fetch /x,
+                 "connect 127.0.0.1:PORT"]
+        """,
+    ),
+    "developer": (
+        KEPT,
+        """
+        can: [login, "run test $(id -u) = 0", sftp put a.txt, scp put b.txt, rsync put c.txt,
+              write /root/d.txt, write /tmp/x]
+        cannot: [write /usr/x, "connect 127.0.0.1:PORT", read /etc/shadow]
+        """,
+    ),
+}
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of the host's loopback address at which somebody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield int(listener.getsockname()[1])
+
+
+def results(path: Path, tests: str) -> list[dict[str, object]]:
+    path.write_text(tests)
+    done = subprocess.run([CONTROL, "test", "--json", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    found = json.loads(done.stdout)["results"]
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_does_what_its_table_says(
+    profile: str, make_user: MakeUser, host_directory: Callable[[User], str], tmp_path: Path, port: int
+) -> None:
+    extra, table = PROFILES[profile]
+    user = make_user(f"extends: [{profile}]\n{extra}")
+    directory = host_directory(user)
+    if profile == "git-only":
+        run(["git", "init", "-q", "--bare", f"{directory}/r.git"]).ok()
+        run(["chown", "-R", f"{user.uid}:{user.gid}", directory]).ok()
+    before = sorted(path.name for path in Path(directory).rglob("*"))
+    table = table.replace("PORT", str(port)).replace("USER", user.name)
+    found = results(tmp_path / "t.yaml", f"{user.name}:\n{table}")
+    assert [
+        f"{one['action']} {one['argument']}: {one['reason']}" for one in found if one["result"] != "kept"
+    ] == []
+    assert len(found) == 10
+    assert sorted(path.name for path in Path(directory).rglob("*")) == before, "tests tidy up"
+
+
+def test_promises_that_are_broken_are_told(make_user: MakeUser, tmp_path: Path) -> None:
+    user = make_user("access: {sftp: false}\n")
+    tests = f"{user.name}:\n  can: [sftp list /, read /none, run exit 3]\n  cannot: [login]\n"
+    found = results(tmp_path / "t.yaml", tests)
+    assert [one["result"] for one in found] == ["broken"] * 4
+    assert "sftp is not allowed" in str(found[0]["reason"])
+    assert "No such file" in str(found[1]["reason"])
+
+
+def test_what_cannot_be_tried_is_an_error_and_no_proof(make_user: MakeUser, tmp_path: Path) -> None:
+    """Were a refused session a proof, a user without any could do nothing wrong."""
+    user = make_user("volumes: [/srv/none-of-this:/x:ro]\n")
+    found = results(
+        tmp_path / "t.yaml", f"{user.name}: {{cannot: [read /x/y]}}\nnobody-here: {{cannot: [login]}}\n"
+    )
+    assert [one["result"] for one in found] == ["error", "error"]
+
+
+def test_a_test_overwrites_nothing(
+    make_user: MakeUser, host_directory: Callable[[User], str], tmp_path: Path
+) -> None:
+    user = make_user(KEPT)
+    kept = Path(host_directory(user)) / "mine.txt"
+    kept.write_text("precious")
+    found = results(tmp_path / "t.yaml", f"{user.name}: {{can: [sftp put mine.txt, sftp remove mine.txt]}}\n")
+    assert [one["result"] for one in found] == ["error", "error"]
+    assert kept.read_text() == "precious"
+
+
+def test_policies_of_a_work_tree_are_tested_without_being_installed(
+    make_user: MakeUser, tmp_path: Path
+) -> None:
+    user = make_user("access: {sftp: false}\n")
+    tree = Path(f"/srv/s2c-tree-{user.name}")
+    (tree / "users").mkdir(parents=True)
+    try:
+        (tree / "users" / f"{user.name}.yaml").write_text("access: {sftp: true, commands: none}\n")
+        path = tmp_path / "t.yaml"
+        path.write_text(f"{user.name}:\n  can: [sftp list /, read /etc/passwd]\n  cannot: [run true]\n")
+        command = [CONTROL, "test", "--policies", str(tree), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "3 kept, 0 not" in done.stdout
+    finally:
+        run(["rm", "-r", str(tree)]).ok()
