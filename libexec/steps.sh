@@ -369,6 +369,7 @@ install_programs() {
     generate completion_of_zsh /usr/share/zsh/vendor-completions/_ssh2containerctl
     generate completion_of_fish /usr/share/fish/vendor_completions.d/ssh2containerctl.fish
     generate policy_schema "$share/policy.schema.json"
+    generate site_schema "$share/site.schema.json"
     if $etc_shells; then
         add_to_etc_shells
     fi
@@ -378,6 +379,7 @@ completion_of_bash() { _SSH2CONTAINERCTL_COMPLETE=bash_source "$control"; }
 completion_of_zsh() { _SSH2CONTAINERCTL_COMPLETE=zsh_source "$control"; }
 completion_of_fish() { _SSH2CONTAINERCTL_COMPLETE=fish_source "$control"; }
 policy_schema() { "$control" schema; }
+site_schema() { "$control" schema --site; }
 
 # generate FUNCTION TARGET: a file that the installed program writes about itself.
 generate() {
