@@ -207,7 +207,7 @@ def make(
     )
     plan.payload = (
         *walls.around_files(
-            policy, host.landlock, home=home, values=values, whole_system=bool(who.capabilities)
+            policy, host.landlock, home=home, values=values, whole_system=who.ranged
         ),
         confinement.LoadFilter(policy.seccomp.profile, host.bpf, "seccomp"),
         # After the filter: of two refusals the kernel takes, and records, the later one's.
