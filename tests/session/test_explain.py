@@ -20,6 +20,8 @@ TRACED = (
     "prctl",
     "seccomp",
     "capset",
+    "keyctl",
+    "landlock_restrict_self",
 )
 
 
