@@ -29,7 +29,7 @@ VERBS = {
     "disable": "Take the login shell from a user.",
     "image": "Import, list, check and remove images.",
     "sessions": "List running sessions.",
-    "watch": "Watch sessions as they come and go.",
+    "watch": "Watch a session's terminal.",
     "exec": "Run a command in a running session.",
     "kill": "End sessions.",
     "replay": "Replay a recorded session.",
