@@ -1,0 +1,30 @@
+"""``ssh2containerctl watch``."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+import click
+
+from ssh2container.admin.replay import watching
+from ssh2container.errors import printable
+from ssh2container.record import audit, logs
+
+
+@click.command("watch", short_help="Watch a session's terminal.")
+@click.argument("session", metavar="SESSION")
+def command(session: str) -> None:
+    """Show what the terminal of SESSION shows, as it happens. q or ^C ends it; nothing reaches the session.
+
+    Only what draws reaches your terminal. The audit trail says who watched. Exit status: 0 watched, 125
+    there is no such session, or it has no terminal.
+    """
+    if not re.fullmatch("[0-9a-f]{10}", session):
+        raise click.BadParameter(f"{session!r} is no id of a session; ssh2containerctl sessions lists them")
+    fields = {"event": "watch", "session": session, "by": printable(os.environ.get("SUDO_USER", "root"))}
+    logs.send(audit.as_fields(fields), fields, warning=False, wait=False)
+    watching.watch(session)
+    if sys.stderr.isatty():
+        click.echo("ssh2containerctl: the view ends here", err=True)
