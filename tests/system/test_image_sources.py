@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.host import until
 from support.material import busybox_tree, directory, entry, lvm, oci_layout, symlink, tar
 
 from ssh2container.admin.images import importing, update
@@ -338,6 +339,13 @@ def test_a_docker_archive(layout: str, store: Store, tmp_path: Path) -> None:
     check_layout(store, bring(store, f"docker-archive:{saved}:lab:1"))
 
 
+def answers(port: int) -> bool:
+    """Say whether somebody listens."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
     """A registry on loopback that asks for a password; ``push(layout, name)`` returns the reference."""
@@ -365,12 +373,7 @@ def registry(tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
         process = subprocess.Popen(
             [program, "serve", str(tmp_path / "registry.yaml")], stdout=log, stderr=log
         )
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: answers(port), "the registry answers")
 
     def push(layout: str, name: str) -> str:
         reference = f"127.0.0.1:{port}/{name}"
