@@ -14,6 +14,7 @@ from _blake2 import blake2b
 
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.operations import perform
+from ssh2container.plan.operations.identity import MapRange
 from ssh2container.record import registry
 
 from . import channel, owner, terminal
@@ -53,7 +54,8 @@ def join(plan: Plan, state: State) -> Monitor:
     try:
         with registry.Lock(directory):
             end, container = _find_or_make(plan, state, directory, name)
-        perform(plan.monitor[1:], state)
+        # The ids of the container are its owner's to map.
+        perform([op for op in plan.monitor[1:] if not isinstance(op, MapRange)], state)
         plan.registration["container"] = container
         standard = [number for number in (0, 1, 2) if not (plan.terminal and os.isatty(number))]
         like = terminal.likeness(0) if plan.terminal else b""

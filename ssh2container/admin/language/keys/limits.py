@@ -55,7 +55,6 @@ SETTINGS = [
         None,
         "The number of sessions that the user may have at once.",
         "sessions: {max: 4}",
-        supported=False,
     ),
     Setting(
         "sessions.idle_timeout",
@@ -84,7 +83,6 @@ SETTINGS = [
         "session",
         "What shares one container: nothing (session), the sessions of a connection, or all of the user's.",
         "container_per: session",
-        supported=("session",),
     ),
     Setting(
         "linger",
@@ -92,7 +90,6 @@ SETTINGS = [
         0.0,
         "How long a container_per: user container lives on after the last session.",
         "linger: 10m",
-        supported=False,
     ),
     Setting(
         "stop_grace_period",
