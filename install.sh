@@ -9,7 +9,7 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 usage() {
     cat <<'TEXT'
-usage: ./install.sh [--etc-shells] [--reload-sshd] [--wheels DIR] [--dry-run]
+usage: ./install.sh [--etc-shells] [--id-base=N] [--reload-sshd] [--wheels DIR] [--dry-run]
        ./install.sh --demo [--clean]
        ./install.sh --uninstall [--restore-shell] [--purge] [--dry-run]
 
@@ -20,6 +20,8 @@ Without options: install or upgrade. A second run changes nothing; a run that wa
   --uninstall      list the users who have the login shell, set it to /usr/sbin/nologin, remove the program
   --restore-shell  with --uninstall: give them back the login shell that they had before
   --purge          with --uninstall: remove policies, images and logs too
+  --id-base=N      the first of 65536 host ids to set aside for images with users of their own (default: the first
+                   free ones from 1879048192; give the same on all hosts of a fleet)
   --etc-shells     put /usr/bin/ssh2container into /etc/shells (lets its users run chsh; docs/installation.md says when)
   --reload-sshd    make a running sshd read the drop-in (otherwise only said)
   --wheels DIR     take pyseccomp from this directory instead of the Python package index
@@ -38,7 +40,7 @@ wrong_usage() {
 
 source_tree=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 mode=install
-clean=false dry_run=false purge=false restore_shell=false etc_shells=false reload_sshd=false
+clean=false dry_run=false purge=false restore_shell=false etc_shells=false reload_sshd=false id_base=
 wheels_from_site=
 
 while (($#)); do
@@ -49,6 +51,7 @@ while (($#)); do
         --purge) purge=true ;;
         --restore-shell) restore_shell=true ;;
         --etc-shells) etc_shells=true ;;
+        --id-base=*) id_base=${1#*=} ;;
         --reload-sshd) reload_sshd=true ;;
         --dry-run) dry_run=true ;;
         --wheels)
@@ -61,6 +64,7 @@ while (($#)); do
     esac
     shift
 done
+if [[ -n $id_base && ! $id_base =~ ^[1-9][0-9]{4,9}$ ]]; then wrong_usage '--id-base needs the first of 65536 ids'; fi
 if $clean && [[ $mode != demo ]]; then wrong_usage '--clean goes with --demo'; fi
 if $purge && [[ $mode != uninstall ]]; then wrong_usage '--purge goes with --uninstall'; fi
 if $restore_shell && [[ $mode != uninstall ]]; then wrong_usage '--restore-shell goes with --uninstall'; fi

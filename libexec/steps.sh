@@ -307,6 +307,7 @@ make_directories_and_group() {
         act 'add the system user ssh2container-record, who keeps recordings' \
             useradd --system --no-create-home --home-dir / --shell /usr/sbin/nologin ssh2container-record
     fi
+    set_aside_ids
     make_directory "$data"
     make_directory "$data/images"
     make_directory "$data/compiled"
@@ -325,6 +326,21 @@ make_directories_and_group() {
 }
 
 # ---- 5 -------------------------------------------------------------------------------------------------------------
+
+# set_aside_ids: the host ids of images that have users of their own (userns_mode: range).
+set_aside_ids() {
+    if [[ -z $id_base ]] && grep -q '^ssh2container:' /etc/subuid /etc/subgid 2>/dev/null; then
+        tell 'a range of ids is set aside'
+        return
+    fi
+    act 'set aside a range of ids for images with users of their own' "$python" -IBc '
+import sys
+sys.path.insert(0, sys.argv[1])
+from ssh2container.admin.enrol.ranges import SetAside
+change = SetAside(int(sys.argv[2]) if sys.argv[2] else None)
+if not change.done():
+    change.do()' "$target" "$id_base"
+}
 
 install_configuration() {
     local file

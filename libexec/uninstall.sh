@@ -153,5 +153,10 @@ remove_data() {
     if getent passwd ssh2container-record >/dev/null; then
         act 'remove the user ssh2container-record' userdel ssh2container-record
     fi
+    local range
+    # The users' grants are those of the same range.
+    if range=$(sed -n 's/^ssh2container\(:[0-9]*:[0-9]*\)$/\1/p' /etc/subuid 2>/dev/null) && [[ -n $range ]]; then
+        act 'give the range of ids back' sed -i "/${range}\$/d" /etc/subuid /etc/subgid
+    fi
     tell 'homes of users and directories named in policies are not touched'
 }

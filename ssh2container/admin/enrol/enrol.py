@@ -21,6 +21,7 @@ from ssh2container.admin.enrol.changes import (
     recorded_shell,
     tmpfiles_entry,
 )
+from ssh2container.admin.enrol.ranges import GrantRange
 from ssh2container.admin.language import building
 from ssh2container.admin.sshd import DROP_IN
 from ssh2container.admin.sshd.effective import binary
@@ -180,6 +181,7 @@ def enabling(account: Account, *, profile: str = "", leave_groups: bool = False)
         RuntimeDirectory(account),
         tmpfiles_entry(account),
         HomeOfPolicy(account),
+        GrantRange(account, policy_of),
         JoinGroup(account),
         RefreshDropIn(),
         RecordShell(account),
