@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -31,6 +32,15 @@ def test_every_action_is_tried_from_one_side() -> None:
     assert set(ACTIONS) == set(clients.ACTIONS) | set(inside.ACTIONS) - {inside.NOTHING}
     assert not set(clients.ACTIONS) & set(inside.ACTIONS)
     assert set(clients.ACTIONS) >= clients.MAKES | clients.NEEDS
+
+
+def test_the_documentation_lists_every_action() -> None:
+    with open(
+        os.path.join(os.path.dirname(__file__), "../../docs/policy-tests.md"), encoding="utf-8"
+    ) as file:
+        listed = [line for line in file if line.startswith("| `")]
+    rows = [f"| `{name} {form}".rstrip() + f"` | {doc} |\n" for name, (form, _, doc) in ACTIONS.items()]
+    assert listed == rows
 
 
 @pytest.mark.parametrize(
