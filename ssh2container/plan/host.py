@@ -151,7 +151,7 @@ class Host:
         self = cls()
         self.session = session
         self.interactive = os.isatty(0)
-        self.terminal = self.interactive
+        self.terminal = self.interactive or os.isatty(1) or os.isatty(2)
         self.image = Image.find(policy.image)
         self.tools = Tools.find() if self.image.kind == "tree" else None
         self.skeleton = f"{SKELETONS}/{self.image.kind}"

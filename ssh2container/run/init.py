@@ -38,7 +38,7 @@ def run(plan: Plan, monitor: _socket.socket, listener: _socket.socket | None) ->
         members = Members(plan, monitor, listener)
         if plan.shared:
             members.attend_shared()
-        members.attend_session(terminal.open_inside(monitor, terminal.likeness(0)) if plan.terminal else -1)
+        members.attend_session(terminal.open_inside(monitor, terminal.likeness()) if plan.terminal else -1)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the monitor must hear of it
         try:
             monitor.send(channel.pack_error(error))

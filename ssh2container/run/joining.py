@@ -58,7 +58,7 @@ def join(plan: Plan, state: State) -> Monitor:
         perform([op for op in plan.monitor[1:] if not isinstance(op, MapRange)], state)
         plan.registration["container"] = container
         standard = [number for number in (0, 1, 2) if not (plan.terminal and os.isatty(number))]
-        like = terminal.likeness(0) if plan.terminal else b""
+        like = terminal.likeness() if plan.terminal else b""
         umask = b"" if plan.program.umask is None else b"%d" % plan.program.umask
         attempts = [[os.fsencode(path), *arguments] for path, arguments in plan.program.attempts]
         ask(end, like, os.fsencode(plan.directory), umask, plan.environment, attempts, standard)

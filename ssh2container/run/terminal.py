@@ -35,21 +35,21 @@ _CSIZE_PARENB, _CS8 = 0o60 | 0o400, 0o60
 _RESET = b"\x1b[?1047l\x1b[?1000;1002;1003;1004;1006;2004l\x1b[?25h\x1b[0m\x1b>\x1b[?1l\r"
 
 
-def likeness(descriptor: int) -> bytes:
-    """Return the modes and the window size of a terminal, for :func:`open_inside`."""
+def likeness(descriptor: int | None = None) -> bytes:
+    """Return the modes and the window size of a terminal, by default of :func:`outer`."""
+    if descriptor is None:
+        descriptor = outer()
     modes: bytes = fcntl.ioctl(descriptor, _TCGETS, bytes(_SIZE_OF_TERMIOS))
     size: bytes = fcntl.ioctl(descriptor, _TIOCGWINSZ, bytes(_SIZE_OF_WINSIZE))
     return modes + size
 
 
-def open_inside(monitor: _socket.socket, like: bytes = b"") -> int:
+def open_inside(monitor: _socket.socket, like: bytes) -> int:
     """In pid 1, rooted in the container: open a terminal pair, send the monitor its side, return ours.
 
     The new terminal starts with the modes and the window size of the client's, so that the
-    payload's first byte already meets both. like: both, of :func:`likeness`; without it, those of
-    the first of our own standard descriptors that is a terminal.
+    payload's first byte already meets both. like: both, of :func:`likeness`.
     """
-    like = like or likeness(outer())
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         fcntl.ioctl(master, _TIOCSPTLCK, bytes(4))
