@@ -219,9 +219,7 @@ class Demo:
         after = self.inside("cat /tmp/note 2>/dev/null || echo no such file")
         prove(after == "no such file", f"/tmp/note is gone in the next session (it says {after!r})")
         prove(not os.path.exists("/tmp/note"), "/tmp/note never was on the host")
-        return [
-            f"/tmp/note (inode {before}) was inside; after logout it is gone, on the host it never was"
-        ]
+        return [f"/tmp/note (inode {before}) was inside; after logout it is gone, on the host it never was"]
 
     def copies(self) -> list[str]:
         """Copy a megabyte in and out, with scp over sftp, scp over its old protocol, and sftp."""
