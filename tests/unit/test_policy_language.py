@@ -162,6 +162,8 @@ def test_an_empty_file_is_a_policy_of_defaults() -> None:
         ("hostname: box%", 1, 11, 'the unknown specifier "%"', "%u"),
         ("hostname: %u", 1, 11, "not YAML", "in quotes"),
         ("image: 'host", 1, 13, "not YAML", ""),
+        ("? access", 1, 9, "instead of a map", ""),
+        ("image: host\nx", 2, 2, "not YAML", ""),
         ("image: host\n  hostname: x", 2, 11, "not YAML", ""),
         ("network_mode: bridge", 1, 15, 'found "bridge"', "none | host | private"),
         ("shell: /bin/sh", 1, 8, "a single value instead of a list", "write [/bin/sh]"),

@@ -130,14 +130,14 @@ class _Builder:
             self._document(event)
         elif isinstance(event, yaml.AliasEvent):
             self._problem(event, "an alias (*)", "write the value out")
-            self._put(Scalar("", *_place(event), plain=False))
+            self._put(Scalar("", *self._place(event), plain=False))
         elif isinstance(event, yaml.ScalarEvent):
             plain = event.style is None or event.style == ""
-            self._put(Scalar(event.value, *_place(event), self._tag(event), plain=plain))
+            self._put(Scalar(event.value, *self._place(event), self._tag(event), plain=plain))
         elif isinstance(event, yaml.SequenceStartEvent):
-            self._open(event, Sequence(*_place(event), self._tag(event)))
+            self._open(event, Sequence(*self._place(event), self._tag(event)))
         elif isinstance(event, yaml.MappingStartEvent):
-            self._open(event, Mapping(*_place(event), self._tag(event)))
+            self._open(event, Mapping(*self._place(event), self._tag(event)))
         elif isinstance(event, yaml.CollectionEndEvent):
             self._close()
 
@@ -217,26 +217,27 @@ class _Builder:
         raise PolicyError(self.problems)
 
     def _problem(self, at: yaml.Event | Node, message: str, hint: str = "") -> None:
-        line, column = (at.line, at.column) if isinstance(at, Node) else _place(at)
+        line, column = (at.line, at.column) if isinstance(at, Node) else self._place(at)
         text = self.source.line(line)
         self.problems.append(Problem(self.source.path, line, column, message, hint=hint, text=text))
 
+    def _place(self, event: yaml.Event) -> tuple[int, int]:
+        mark = event.start_mark
+        return _within(self.source, mark.line + 1, mark.column + 1) if mark else (1, 1)
 
-def _place(event: yaml.Event) -> tuple[int, int]:
-    mark = event.start_mark
-    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+def _within(source: Source, line: int, column: int) -> tuple[int, int]:
+    """Return a place that the file has: libyaml counts its end as a line of its own."""
+    last = source.text.count("\n") + 1
+    return (line, column) if line <= last else (last, len(source.line(last)) + 1)
 
 
 def _syntax(source: Source, error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    line, column = _within(source, mark.line + 1, mark.column + 1) if mark else (0, 0)
     said = getattr(error, "problem", None) or str(error).partition("\n")[0]
     context = getattr(error, "context", None)
     message = f"not YAML: {context}, {said}" if context else f"not YAML: {said}"
-    last = source.text.count("\n") + 1
-    if line > last:
-        # libyaml counts the end of the file as a line of its own.
-        line, column = last, len(source.line(last)) + 1
     text = source.line(line)
     hint = ""
     if "{" in text:
