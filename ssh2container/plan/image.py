@@ -32,11 +32,14 @@ class Image:
     """One version of an image: what a session's root is made of, and its defaults.
 
     name: the reference that was asked for. digest: ``sha256:…`` of the version ("" for the host).
-    kind: "host" or "tree". root: the lower directory, its files owned by root (single map).
+    kind: "host" or "tree". root: the lower directory for the single map, all of it owned by root and
+    writable by root alone.
     environment: pairs of strings; user, working_directory, command: the image's own defaults
     (OCI's Env, User, WorkingDir, Entrypoint + Cmd), "" or () where it has none.
     passwd, group: the image's account files, b"" where it has none.
     programs: pairs (name, path) of the transfer programs that the image itself has.
+    writable: pairs (path, mode) of the directories that everybody may write to, as the image means
+    it; on the disk nobody but root may, as every user of the host can reach them.
     inside_id: an id that nothing in the image uses, for the user in the range map.
     range_root: the same tree with its ids shifted by range_base, "" when it has not been made;
     range_count: how many ids from range_base belong to it.
@@ -61,6 +64,7 @@ class Image:
         "root",
         "user",
         "working_directory",
+        "writable",
     )
 
     def __init__(
@@ -77,6 +81,7 @@ class Image:
         passwd: bytes = b"",
         group: bytes = b"",
         programs: tuple[tuple[str, str], ...] = (),
+        writable: tuple[tuple[str, int], ...] = (),
         inside_id: int = 1000,
         range_root: str = "",
         range_base: int = 0,
@@ -94,6 +99,7 @@ class Image:
         self.passwd = passwd
         self.group = group
         self.programs = programs
+        self.writable = writable
         self.inside_id = inside_id
         self.range_root = range_root
         self.range_base = range_base
@@ -139,6 +145,7 @@ class Image:
             passwd=record["passwd"],
             group=record["group"],
             programs=record["programs"],
+            writable=record["writable"],
             inside_id=record["inside_id"],
             range_root=f"{tree}/range-{base}" if count else "",
             range_base=base,

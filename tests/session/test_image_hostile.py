@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.material import Entry, directory, entry, hardlink, oci_layout, symlink, tar
 
-from ssh2container.admin.images import importing
+from ssh2container.admin.images import importing, manifest
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources.choose import choose
 from ssh2container.admin.images.store import Store, Version
@@ -58,6 +58,12 @@ def assert_unchanged(store: Store) -> None:
 
 def root(store: Store, version: Version) -> str:
     return store.tree(version) + "/root"
+
+
+def version_of(store: Store) -> Image:
+    image = Image.find("victim", store.path)
+    os.close(image.lock)
+    return image
 
 
 REFUSED: dict[str, tuple[list[Entry], str]] = {
@@ -143,9 +149,10 @@ def test_s_bits_devices_and_attributes_are_neutralised_and_listed(store: Store, 
             mode = os.lstat(f"{where}/{name}").st_mode
             assert not mode & 0o6000, name
             assert stat.S_ISDIR(mode) or stat.S_ISREG(mode), name
-    assert stat.S_IMODE(os.stat(f"{top}/sgid-directory").st_mode) == 0o1777
+    assert dict(version_of(store).writable) == {"/sgid-directory": 0o1777}
     assert os.listxattr(f"{top}/attributes") == ["user.comment"]
-    assert os.stat(f"{top}/foreign").st_uid == os.stat(f"{top}/foreign").st_gid == 65534
+    listing = manifest.read(f"{store.tree(version)}/{manifest.NAME}")
+    assert next(line[3:5] for line in listing if line[0] == "foreign") == [65534, 65534]
     told = version.info["neutralised"]
     assert told["set-user-id and set-group-id bits removed"] == ["suid", "sgid", "sgid-directory"]
     assert told["devices and FIFOs left out"] == ["whiteout", "sda", "fifo"]

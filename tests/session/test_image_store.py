@@ -16,7 +16,7 @@ import pytest
 from support.host import until
 from support.material import directory, entry, symlink, tar
 
-from ssh2container.admin.images import check, collect, ids, importing, shifting
+from ssh2container.admin.images import check, collect, ids, importing, manifest, shifting
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources.choose import choose
 from ssh2container.admin.images.store import Store, Version
@@ -340,26 +340,43 @@ def test_verify_notices_a_changed_manifest_and_repairs_records(store: Store, tmp
     assert any("info.json" in sentence for sentence in check.problems(store, changed, lambda *_: None))
 
 
-def test_the_range_tree_is_the_same_tree_shifted(store: Store, tmp_path: Path) -> None:
+def test_nobody_but_root_owns_or_may_change_what_single_maps_run(store: Store, tmp_path: Path) -> None:
+    """The image's uid 1000 is not the host's, and its world-writable places are nobody's on the disk."""
     path = tmp_path / "x.tar"
-    path.write_bytes(
-        tar(
-            [
-                entry("a", b"1", uid=0),
-                entry("b", b"2", uid=1000, gid=8),
-                entry("c", b"3", uid=65534, mode=0o640),
-            ]
-        )
-    )
+    entries = [directory("tmp", mode=0o1777), directory("spool", mode=0o2777), directory("mail", mode=0o2775)]
+    entries += [entry("a", b"1", uid=1000, gid=100, mode=0o666), entry("b", b"2", uid=1000, mode=0o4770)]
+    path.write_bytes(tar([*entries, symlink("l", "a")]))
+    version = shifting.ensure(store, bring(store, "name", str(path)), lambda *_: None, ids.Range(700_000))
+    image = Image.find("name", store.path)
+    os.close(image.lock)
+    for where, directories, files in os.walk(image.root):
+        for name in [".", *directories, *files]:
+            status = os.lstat(f"{where}/{name}")
+            assert (status.st_uid, status.st_gid) == (0, 0), name
+            assert name == "l" or not status.st_mode & 0o022, name
+    for where, directories, files in os.walk(image.range_root):
+        for name in [".", *directories, *files]:
+            status = os.lstat(f"{where}/{name}")
+            assert status.st_uid >= 700_000
+            assert status.st_gid >= 700_000
+            assert name == "l" or not status.st_mode & 0o002, name
+    assert dict(image.writable) == {"/tmp": 0o1777, "/spool": 0o777}
+    recorded = {line[0]: line[2:5] for line in manifest.read(f"{store.tree(version)}/{manifest.NAME}")}
+    assert recorded["a"] == [0o666, 1000, 100], "the manifest says what the image means"
+    assert recorded["b"] == [0o770, 1000, 0]
+
+
+def test_the_range_tree_has_the_images_owners_shifted(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    owners = {"a": (0, 0), "b": (1000, 8), "c": (65534, 0)}
+    path.write_bytes(tar([entry(name, b"x", uid=uid, gid=gid) for name, (uid, gid) in owners.items()]))
     version = shifting.ensure(store, bring(store, "name", str(path)), lambda *_: None, ids.Range(700_000))
     image = Image.find("name", store.path)
     os.close(image.lock)
     assert image.require_range() == f"{store.tree(version)}/range-700000"
-    for name, uid, gid in (("a", 0, 0), ("b", 1000, 8), ("c", 65534, 0)):
+    for name, (uid, gid) in owners.items():
         plain, shifted = os.stat(f"{image.root}/{name}"), os.stat(f"{image.range_root}/{name}")
-        assert (plain.st_uid, plain.st_gid) == (uid, gid)
         assert (shifted.st_uid, shifted.st_gid) == (700_000 + uid, 700_000 + gid)
-        assert plain.st_mode == shifted.st_mode
         assert plain.st_mtime == shifted.st_mtime
     assert image.inside_id == 1001
     assert (image.range_base, image.range_count) == (700_000, 65_536)

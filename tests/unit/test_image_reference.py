@@ -32,6 +32,7 @@ def record(**changes: object) -> dict[str, object]:
         "group": b"root:x:0:\n",
         "programs": (("rsync", "/usr/bin/rsync"),),
         "inside_id": 1001,
+        "writable": (("/tmp", 0o1777),),
         "range": (0, 0),
         **changes,
     }

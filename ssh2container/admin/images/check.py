@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 
-from ssh2container.admin.images import manifest
+from ssh2container.admin.images import manifest, ownership
 from ssh2container.admin.images.store import Store, Version
 from ssh2container.admin.images.streams import Progress
 from ssh2container.errors import Refusal
@@ -32,7 +32,9 @@ def problems(store: Store, version: Version, progress: Progress) -> Iterator[str
     if address != version.hexadecimal:
         yield f"{manifest.NAME} or info.json: changed, their digest is {address}"
     base, count = version.info["range"]
-    trees = [("root", 0)] + ([(f"range-{base}", base)] if count else [])
+    trees: list[tuple[str, int | None]] = [("root", None)]
+    if count:
+        trees.append((f"range-{base}", base))
     for name, shifted_by in trees:
         if not os.path.isdir(f"{tree}/{name}"):
             yield f"{name}: missing"
@@ -44,7 +46,8 @@ def problems(store: Store, version: Version, progress: Progress) -> Iterator[str
             done += size
             progress(f"{version.digest[:19]} {name}", done, version.info["size"])  # noqa: B023
 
-        found = manifest.differences(manifest.read(listing), f"{tree}/{name}", shifted_by, told)
+        expected = (ownership.on_disk(line, shifted_by) for line in manifest.read(listing))
+        found = manifest.differences(expected, f"{tree}/{name}", told)
         for number, sentence in enumerate(found):
             if number == _SHOWN:
                 yield f"{name}: and more"

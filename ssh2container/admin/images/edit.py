@@ -51,7 +51,9 @@ def edit(store: Store, reference: str, work: Work, decide: Decide, progress: Pro
         copy = f"{staging.path}/edit"
         progress("copying the image", 0, 0)
         ownership.copy(f"{store.tree(before)}/root", copy)
-        ownership.shift(copy, staging.range.base)
+        listing = f"{store.tree(before)}/{manifest.NAME}"
+        meant = (ownership.as_meant(line, staging.range.base) for line in manifest.read(listing))
+        ownership.put_on(copy, meant)
         with _mount_points(copy, staging.range.base):
             status = _run(copy, before, staging, work)
         box = sandbox.scratch(staging.range, copy)
@@ -63,8 +65,8 @@ def edit(store: Store, reference: str, work: Work, decide: Decide, progress: Pro
             raise Refusal(
                 f"the result is no image because of {error.name}", error.why, step="image"
             ) from None
-        listing = manifest.read(f"{store.tree(before)}/{manifest.NAME}")
-        changes = list(manifest.differences(listing, staging.root, staging.range.base))
+        meant = (ownership.as_meant(line, staging.range.base) for line in manifest.read(listing))
+        changes = list(manifest.differences(meant, staging.root))
         if not changes or not decide(status, changes):
             return None
         defaults = before.info["defaults"]

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ssh2container.errors import SessionError
 
@@ -93,11 +93,11 @@ def read(path: str) -> Iterator[Line]:
 
 
 def differences(
-    recorded: Iterator[Line], root: str, base: int, told: Callable[[int], None] | None = None
+    expected: Iterable[Line], root: str, told: Callable[[int], None] | None = None
 ) -> Iterator[str]:
-    """Yield a sentence for each entry of ``root`` that is not as ``recorded``."""
-    was = {str(line[0]): line for line in recorded}
-    for line in lines(root, base, told):
+    """Yield a sentence for each entry of ``root`` that is not as ``expected``, ids as on the disk."""
+    was = {str(line[0]): line for line in expected}
+    for line in lines(root, 0, told):
         path = str(line[0])
         before = was.pop(path, None)
         if before is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
 from typing import NamedTuple
 
+from ssh2container.admin.images import ownership
 from ssh2container.admin.images.manifest import Line
 from ssh2container.kernel import mounts
 
@@ -41,9 +41,10 @@ class Facts(NamedTuple):
     group: bytes
     programs: tuple[tuple[str, str], ...]
     inside_id: int
+    writable: tuple[tuple[str, int], ...]
 
 
-def gather(root: str, lines: Iterable[Line]) -> Facts:
+def gather(root: str, lines: list[Line]) -> Facts:
     """Return the facts of the tree ``root`` whose manifest is ``lines``."""
     used: set[int] = set()
     for line in lines:
@@ -59,7 +60,7 @@ def gather(root: str, lines: Iterable[Line]) -> Facts:
         if found:
             programs.append((name, found))
     free = next(i for i in range(_FIRST_FREE, _LAST_FREE + 1) if i not in used)
-    return Facts(passwd, group, tuple(programs), free)
+    return Facts(passwd, group, tuple(programs), free, tuple(ownership.writable(lines)))
 
 
 def _open(root: str, path: str) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from ssh2container.admin.images import ids, ownership
+from ssh2container.admin.images import ids, manifest, ownership
 from ssh2container.admin.images.store import Store, Version, flush
 from ssh2container.admin.images.streams import Progress
 from ssh2container.errors import SessionError
@@ -37,7 +37,8 @@ def ensure(store: Store, version: Version, progress: Progress, range_: ids.Range
             copied = f"{staging.path}/copy"
             ownership.copy(f"{store.tree(version)}/root", copied)
             progress("shifting the ids", 0, 0)
-            ownership.shift(copied, wanted.base)
+            listing = manifest.read(f"{store.tree(version)}/{manifest.NAME}")
+            ownership.put_on(copied, (ownership.on_disk(line, wanted.base) for line in listing))
             flush(copied)
             os.rename(copied, place)
     version.info["range"] = [wanted.base, wanted.count]

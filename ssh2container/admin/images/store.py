@@ -5,7 +5,7 @@ Layout below ``/var/lib/ssh2container/images`` (plan.image reads the first two):
     names/REFERENCE    → ../trees/HEX/record    a name and its current version
     origins/REFERENCE  JSON                     what ``update`` imports again
     digests/HEX        → ../trees/HEX2/record   a registry's digest of a version
-    trees/HEX/root     the files, owned by root; range-BASE: the same, shifted
+    trees/HEX/root     the files, all owned by root; range-BASE: ids shifted
     trees/HEX/{record,info.json,manifest.gz}    what logins read; where it came from; what it must hold
     staging/           mode 700: what is being made; swept when its maker is gone
 
@@ -196,18 +196,18 @@ class Store:
 
         source: where it came from, for ``info`` and ``update``: ``{"kind", "reference", "digest"…}``.
         """
+        base = staging.range.base
         os.chmod(staging.root, 0o755)  # noqa: S103 - users traverse it
-        ownership.shift(staging.root, -staging.range.base)
-        os.chown(staging.root, 0, 0)
+        os.chown(staging.root, base, base)
         told = _Teller(progress, "hashing", unpacked.size)
         listing = f"{staging.path}/{manifest.NAME}"
-        tree_digest, entries, size = manifest.write(listing, staging.root, 0, told)
+        tree_digest, entries, size = manifest.write(listing, staging.root, base, told)
         config = defaults._asdict()
         address = hashlib.sha256(
             json.dumps([tree_digest, config], sort_keys=True, separators=(",", ":")).encode()
         )
         digest = "sha256:" + address.hexdigest()
-        facts = metadata.gather(staging.root, manifest.read(listing))
+        facts = metadata.gather(staging.root, list(manifest.read(listing)))
         info = {
             "format": reader.FORMAT,
             "digest": digest,
@@ -226,6 +226,8 @@ class Store:
         if digest in self.versions():
             version = self.versions()[digest]
         else:
+            lines = (ownership.on_disk(line, None) for line in manifest.read(listing))
+            ownership.put_on(staging.root, lines)
             _write(f"{staging.path}/info.json", json.dumps(info, indent=1).encode())
             finished = f"{staging.path}/finished"
             os.mkdir(finished)
@@ -244,7 +246,7 @@ class Store:
     def write_record(self, version: Version) -> None:
         """Write the record that logins read, from info.json and the tree."""
         tree = self.tree(version)
-        facts = metadata.gather(f"{tree}/root", manifest.read(f"{tree}/{manifest.NAME}"))
+        facts = metadata.gather(f"{tree}/root", list(manifest.read(f"{tree}/{manifest.NAME}")))
         self._place(f"trees/{version.hexadecimal}/record", content=_record(version.info, facts))
 
     def point(self, reference: str, version: Version, origin: dict[str, Any] | None = None) -> None:
@@ -403,6 +405,7 @@ def _record(info: dict[str, Any], facts: metadata.Facts) -> bytes:
         "group": facts.group,
         "programs": facts.programs,
         "inside_id": facts.inside_id,
+        "writable": facts.writable,
         "range": tuple(info["range"]),
     }
     return marshal.dumps(record, 4)
