@@ -1,10 +1,10 @@
 """From a policy's words to the bytes that seccomp(2) loads.
 
 libseccomp orders the rules of one call as it likes and knows one default. A table of
-decisions needs more: refusals before permissions, and another answer for each call that
-nothing permits. So libseccomp makes up to three filters, each of which it can express without
-ambiguity, and they are linked into one program (:func:`.bpf.link`). The result is run by
-our own interpreter against the table before anyone gets it.
+decisions needs more: rules in order, refusals before permissions, and another answer for each
+call that nothing permits. So libseccomp makes a few filters, each of which it can express
+without ambiguity, and they are linked into one program (:func:`.bpf.link`). The result is run
+by our own interpreter against the table before anyone gets it.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def decide(
 ) -> Table:
     """Return the decisions of ``found`` with a policy's ``allow``, ``deny`` and ``on_violation``.
 
-    ``allow`` adds a call to what is permitted; refusals of certain arguments stay. ``deny``
-    is stronger than ``allow`` and than the profile. A violation is what would be answered
-    EPERM: the answers that programs expect of a kernel without the feature (ENOSYS,
-    EAFNOSUPPORT and the like) are given under every ``on_violation``. Under "log" the answer
-    stays EPERM, see :func:`recorder`.
+    ``allow`` permits a call that the profile refuses whatever its arguments; one that it permits
+    under conditions stays under them. ``deny`` is stronger than ``allow`` and than the profile.
+    A violation is what would be answered EPERM: the answers that programs expect of a kernel
+    without the feature (ENOSYS, EAFNOSUPPORT and the like) are given under every
+    ``on_violation``. Under "log" the answer stays EPERM, see :func:`recorder`.
 
     Raises ProfileError and UnknownSyscallError.
     """
@@ -70,7 +70,9 @@ def decide(
     for text in seccomp.allow:
         number = syscalls.number(text, target)
         if number is not None:
-            table.decisions.setdefault(number, rules.Decision(table.unknown)).permit()
+            decision = table.decisions.setdefault(number, rules.Decision(table.unknown))
+            if not decision.permissions:
+                decision.permit()
     for text in seccomp.deny:
         number = syscalls.number(text, target)
         if number is not None:
@@ -107,17 +109,15 @@ def recorder(table: Table) -> Table:
 
 def assemble(table: Table, machine: Machine) -> bytes:
     """Return the BPF for ``table``; raises BuildError if it does not do what the table says."""
-    refusals, permissions, answers = _Stage(_NEXT_STAGE), _Stage(_NEXT_STAGE), _Stage(table.unknown)
+    refusals, permissions, answers = _Layers(), _Layers(), _Stage(table.unknown)
     for number, decision in sorted(table.decisions.items()):
-        for rule in decision.refusals:
-            refusals.add(number, rule.action, rule.conditions)
-        for rule in decision.permissions:
-            permissions.add(number, rule.action, rule.conditions)
+        refusals.add(number, decision.refusals)
+        permissions.add(number, decision.permissions)
         if all(rule.conditions for rule in decision.permissions):
             answers.add(number, decision.otherwise, ())
-    stages = [_gate(machine, table.foreign)]
-    stages += [stage.export(machine) for stage in (refusals, permissions) if stage.used]
-    program = bpf.link([*stages, answers.export(machine)], _NEXT_STAGE)
+    stages = [*refusals.stages, *permissions.stages, answers]
+    programs = [_gate(machine, table.foreign), *(stage.export(machine) for stage in stages)]
+    program = bpf.link(programs, _NEXT_STAGE)
     check(program, table, machine)
     return program
 
@@ -145,26 +145,51 @@ def _gate(machine: Machine, foreign: int) -> bytes:
     return bpf.encode([*code, bpf.Instruction(leave, 0, 0, _NEXT_STAGE)])
 
 
+class _Layers:
+    """Stages that try the rules of each call in their order.
+
+    libseccomp orders rules of one call by itself, and 2.6.0 was seen to loop for ever over some
+    that overlap. So rules share a stage only where they cannot: equations of the same form over
+    the same arguments, with other values.
+    """
+
+    def __init__(self) -> None:
+        self.stages: list[_Stage] = []
+
+    def add(self, number: int, ordered: list[rules.Rule]) -> None:
+        layer, form = -1, None
+        seen: set[Conditions] = set()
+        for conditions, action in ordered:
+            if form is None or form != _form(conditions):
+                layer, form, seen = layer + 1, _form(conditions), set()
+            if conditions in seen:
+                continue
+            seen.add(conditions)
+            if layer == len(self.stages):
+                self.stages.append(_Stage(_NEXT_STAGE))
+            self.stages[layer].add(number, action, conditions)
+
+
+def _form(conditions: Conditions) -> tuple[tuple[int, str, int], ...] | None:
+    """Return what equations have in common but for their values; None for any other comparison."""
+    if all(each.op in ("==", "&") for each in conditions):
+        return tuple((each.argument, each.op, each.mask) for each in conditions)
+    return None
+
+
 class _Stage:
     """A filter of libseccomp for the native machine, with numbers of any machine."""
 
     def __init__(self, default: int) -> None:
         pyseccomp.set_api(_API_LEVEL)
         self.default = default
-        self.used = False
         self.filter = pyseccomp.SyscallFilter(default)
         self.filter.set_attr(pyseccomp.Attr.ACT_BADARCH, rules.KILL_PROCESS)
         self.filter.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, _BINARY_TREE)
 
     def add(self, number: int, action: int, conditions: Conditions) -> None:
-        if action == self.default:
-            return
-        try:
+        if action != self.default:  # libseccomp refuses a rule that says what is said anyway
             self.filter.add_rule_exactly(action, number, *(_comparison(each) for each in conditions))
-        except OSError as problem:
-            if problem.errno != errno.EEXIST:  # the same rule twice is no contradiction
-                raise
-        self.used = True
 
     def export(self, machine: Machine) -> bytes:
         with os.fdopen(os.memfd_create("filter"), "w+b") as file:
@@ -210,7 +235,7 @@ def check(program: bytes, table: Table, machine: Machine) -> None:
                 raise BuildError(
                     f"the filter for {machine.name} answers {rules.describe(found)} to "
                     f"{syscalls.label(number, machine)}({shown}), not {rules.describe(wanted)}: "
-                    "rules that contradict each other, or a fault in libseccomp"
+                    "a fault in libseccomp"
                 )
     foreign = [(0, machine.token ^ rules.KILL_PROCESS)]
     if machine is syscalls.X86_64:
