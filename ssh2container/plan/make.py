@@ -8,7 +8,7 @@ from _blake2 import blake2b
 from ssh2container import __version__
 from ssh2container.errors import Refusal
 from ssh2container.kernel import namespaces
-from ssh2container.policy import specifiers
+from ssh2container.policy import rules, specifiers
 
 from . import accounts, environment, greeting, insider, tree, walls
 from .host import specifier_values
@@ -75,6 +75,7 @@ class Plan:
         "sessions_max",
         "shared",
         "terminal",
+        "transfers",
     )
 
     session: str
@@ -91,6 +92,7 @@ class Plan:
     greeting: bytes
     deadlines: Sessions | None
     recording: Record | None
+    transfers: bytes | None
     call: Callable[[], int] | None
     container_per: str
     container: bytes
@@ -138,6 +140,8 @@ def make(
     Raises Refusal when the policy does not allow the request, or itself cannot be carried out.
     """
     _admit(account, policy)
+    if host.home is not None:
+        rules.require_apart(policy, host.home.path, account.home)
     who = insider.choose(account, policy, host)
     home = who.home
     shell = policy.shell[0]
@@ -160,6 +164,7 @@ def make(
         plan.greeting = greeting.compose(policy, values, home=home, hushed=host.hushed)
     plan.deadlines = _deadlines(policy, host)
     plan.recording = _recording(policy, host, values)
+    plan.transfers = _transfers(request, policy)
     plan.directory = home
     plan.environment = environment.make(
         request,
@@ -206,9 +211,7 @@ def make(
         confinement.NoNewPrivileges(),
     )
     plan.payload = (
-        *walls.around_files(
-            policy, host.landlock, home=home, values=values, whole_system=who.ranged
-        ),
+        *walls.around_files(policy, host.landlock, home=home, values=values, whole_system=who.ranged),
         confinement.LoadFilter(policy.seccomp.profile, host.bpf, "seccomp"),
         # After the filter: of two refusals the kernel takes, and records, the later one's.
         *((confinement.RecordViolations(host.recorder, "seccomp"),) if host.recorder else ()),
@@ -234,6 +237,13 @@ def _deadlines(policy: Policy, host: Host) -> Sessions | None:
     limits = policy.sessions
     idle = limits.idle_timeout is not None and host.terminal
     return limits if idle or limits.max_duration is not None else None
+
+
+def _transfers(request: Request, policy: Policy) -> bytes | None:
+    """Return the command whose transfers are recorded, b"" for sftp; None where none are."""
+    if policy.record.transfers == "none" or request.kind == "login":
+        return None
+    return b"" if request.kind == "sftp" else request.command
 
 
 def _recording(policy: Policy, host: Host, values: Mapping[str, str]) -> Record | None:

@@ -26,18 +26,37 @@ class Broken:
         self.allowed = allowed
 
 
+HOST_HOME = Broken(
+    "home.source",
+    "the home of the session is the user's home on the host, where user units, .forward and "
+    "authorized_keys act outside of any container",
+    "a directory of its own such as /srv/homes/%u, or unsafe_host_home: true beside it",
+)
+
+
+def exposes_home(policy: Policy, source: str, host_home: str) -> bool:
+    """Tell whether the session's home would be the user's home on the host, or a directory around it.
+
+    source: ``home.source``, expanded like ``host_home``. A directory below the home is no exposure.
+    """
+    if policy.unsafe_host_home:
+        return False
+    return (host_home.rstrip("/") + "/").startswith(source.rstrip("/") + "/")
+
+
+def require_apart(policy: Policy, source: str, host_home: str) -> None:
+    """Raise Refusal when :func:`exposes_home`."""
+    if exposes_home(policy, source, host_home):
+        raise _refusal(policy, HOST_HOME)
+
+
 def broken(policy: Policy) -> Iterator[Broken]:
     """Yield every rule that ``policy`` breaks."""
     if policy.home is not None:
         if policy.home.source is None:
             yield Broken("home", "home is a map without source", "home: {source: DIRECTORY}, or ephemeral")
-        elif policy.home.source == "%h" and not policy.unsafe_host_home:
-            yield Broken(
-                "home.source",
-                "the home of the session is the user's home on the host, where user units, .forward and "
-                "authorized_keys act outside of any container",
-                "a directory of its own such as /srv/homes/%u, or unsafe_host_home: true beside it",
-            )
+        elif exposes_home(policy, policy.home.source, "%h"):
+            yield HOST_HOME
     targets = {volume.target for volume in policy.volumes}
     for tmpfs in policy.tmpfs:
         if tmpfs.target in targets:
@@ -49,10 +68,13 @@ def broken(policy: Policy) -> Iterator[Broken]:
 def require(policy: Policy) -> None:
     """Raise Refusal for the first rule that ``policy`` breaks."""
     for rule in broken(policy):
-        origin = policy.origin(rule.key)
-        raise Refusal(
-            "the policy contradicts itself",
-            f"{origin}: {rule.message}",
-            f"allowed: {rule.allowed}",
-            step="policy",
-        )
+        raise _refusal(policy, rule)
+
+
+def _refusal(policy: Policy, rule: Broken) -> Refusal:
+    return Refusal(
+        "the policy contradicts itself",
+        f"{policy.origin(rule.key)}: {rule.message}",
+        f"allowed: {rule.allowed}",
+        step="policy",
+    )

@@ -54,6 +54,21 @@ def test_check_of_an_installation(tree: Tree) -> None:
     assert said(done).endswith("2 errors, 3 warnings\n")
 
 
+def test_check_knows_the_user_s_home_by_its_path(tree: Tree) -> None:
+    tree.write("users/root", "home: {source: /root}")
+    done = control("check")
+    assert done.exit_code == 1
+    assert "user's home on the host" in said(done)
+    tree.write("users/root", "home: {source: /root/box}")
+    assert control("check").exit_code == 0
+
+
+def test_edit_of_a_profile_finds_the_other_profiles(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.write("profiles/base", "hostname: base")
+    done = edit(tree, monkeypatch, 'echo "extends: [base]" >>"$1"', "--profile", "mine")
+    assert done.exit_code == 0, said(done)
+
+
 def test_check_as_json(tree: Tree) -> None:
     tree.write("users/root", "\n  imag: x")
     done = control("check", "--json")

@@ -12,6 +12,7 @@ from ssh2container.admin.language.declaration import Setting
 from ssh2container.admin.language.problems import PolicyError
 from ssh2container.admin.language.settings import POLICY, SITE
 from ssh2container.errors import Refusal
+from ssh2container.policy import rules
 from ssh2container.policy.policy import Command, Home, Sftp, Tmpfs, Volume
 
 SUPPORTED = [setting for setting in POLICY if setting.supported is not False]
@@ -488,6 +489,19 @@ def test_keys_that_contradict_each_other_refuse_the_login(tree: Tree, text: str,
     with pytest.raises(Refusal, match=found) as caught:
         tree.load("alice")
     assert "users/alice.yaml:" in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["/home/al", "/home", "/"])
+def test_a_literal_path_is_no_way_around(source: str) -> None:
+    made = policy(f"home: {{source: {source}}}")
+    with pytest.raises(Refusal, match="user's home on the host"):
+        rules.require_apart(made, source, "/home/al")
+    rules.require_apart(policy(f"home: {{source: {source}}}\nunsafe_host_home: true"), source, "/home/al")
+
+
+@pytest.mark.parametrize("source", ["/home/al/box", "/home/a", "/home/al2", "/srv/homes/al"])
+def test_other_directories_are_apart(source: str) -> None:
+    rules.require_apart(policy(f"home: {{source: {source}}}"), source, "/home/al")
 
 
 def test_unsafe_host_home_says_so(tree: Tree) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 
 from ssh2container.admin.language import comparing, compiler, lints, loader, provenance, reading
 from ssh2container.admin.language.problems import ERROR, WARNING, PolicyError, Problem
 from ssh2container.admin.language.settings import POLICY, SITE
 from ssh2container.errors import Refusal
-from ssh2container.policy import rules, store
+from ssh2container.policy import rules, specifiers, store
 from ssh2container.policy.merge import merge
 from ssh2container.policy.policy import Policy
 
@@ -53,6 +54,11 @@ def installation(places: Places, advance: Advance = lambda _: None) -> Findings:
 
 def file(path: str, places: Places) -> Findings:
     """Check one file anywhere; its profiles come from ``profiles`` beside it, then from ``places``."""
+    return draft(path, _beside(path, places))
+
+
+def draft(path: str, places: Places) -> Findings:
+    """Check one file that is meant for ``places``."""
     findings = Findings()
     try:
         source = reading.read_any(path)
@@ -68,7 +74,7 @@ def file(path: str, places: Places) -> Findings:
     findings.add(*loaded.problems)
     if language is SITE:
         return findings
-    layers, problems = compiler.profile_layers(source, loaded, _beside(path, places))
+    layers, problems = compiler.profile_layers(source, loaded, places)
     findings.add(*problems, *lints.of_file(source, loaded, part))
     if not findings.errors():
         _check_policy(findings, [compiler.BUILT_IN, *layers], {path: source}, complete=False)
@@ -144,7 +150,9 @@ class _Installation:
         chain.append("enforced")
         if all(part in self.parts for part in chain if os.path.lexists(self.places.source(part))):
             layers = [layer for part in chain for layer in self.parts.get(part, ())]
-            _check_policy(self.findings, layers, self.sources, complete=below == "users")
+            policy = _check_policy(self.findings, layers, self.sources, complete=below == "users")
+            if below == "users" and self.accounts:
+                self._home(policy, who)
 
     def _account(self, name: str, path: str) -> Sequence[str]:
         try:
@@ -160,13 +168,31 @@ class _Installation:
             self._warn(path, message)
         return groups
 
+    def _home(self, policy: Policy, name: str) -> None:
+        """Compare the session's home with the user's on the host, which only the name service knows."""
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            return
+        if policy.home is None or not policy.home.source or policy.home.source == "%h":
+            return
+        values = {"u": name, "U": str(entry.pw_uid), "h": entry.pw_dir, "g": name, "i": "0"}
+        try:
+            source = specifiers.expand(policy.home.source, values)
+        except Refusal as error:
+            self.findings.add(_at(policy, "home.source", str(error), self.sources))
+            return
+        if rules.exposes_home(policy, source, entry.pw_dir):
+            rule = rules.HOST_HOME
+            self.findings.add(_at(policy, rule.key, rule.message, self.sources, allowed=rule.allowed))
+
     def _warn(self, path: str, message: str) -> None:
         self.findings.add(Problem(path, 0, 0, message, severity=WARNING))
 
 
 def _check_policy(
     findings: Findings, layers: Sequence[Layer], sources: dict[str, Source], *, complete: bool
-) -> None:
+) -> Policy:
     """Check a merged policy. complete: nothing can be added to it by another file any more."""
     policy = Policy(*merge(layers))
     for rule in rules.broken(policy):
@@ -174,6 +200,7 @@ def _check_policy(
             findings.add(_at(policy, rule.key, rule.message, sources, allowed=rule.allowed))
     for key, message, hint in lints.of_policy(policy):
         findings.add(_at(policy, key, message, sources, hint=hint, severity=WARNING))
+    return policy
 
 
 def _at(

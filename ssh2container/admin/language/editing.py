@@ -68,7 +68,7 @@ class Draft:
 
     def check(self) -> Findings:
         """Check the draft, with the profiles that are installed."""
-        return checking.file(self.path, self.places)
+        return checking.draft(self.path, self.places)
 
     def install(self) -> None:
         """Put the draft in its place, atomically.
