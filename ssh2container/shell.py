@@ -50,15 +50,14 @@ def session(
         plan = make(request, account, policy, host, environment)
         log.know(image_digest=host.image.digest)
         companions = None
-        if plan.deadlines is not None or plan.recording is not None:
+        if plan.accompanied:
             from ssh2container.run.companions import Companions
 
             companions = Companions(plan, log)
         if log.required:
             log.write("open")
-            monitor = start(plan)
-        else:
-            monitor = start(plan)
+        monitor = start(plan) if companions is None else companions.launch(start)
+        if not log.required:
             log.write("open")
         outcome = monitor.wait(companions)
         log.close(

@@ -45,7 +45,7 @@ class Plan:
     program: what is executed; environment, directory: with which. terminal: whether the payload
     gets a terminal of its own. grace: seconds between asking the payload to end and ending it.
     greeting: what the terminal shows before the payload's first byte. deadlines: limits in time, or
-    None. recording: what is kept of the session, or None.
+    None. recording: what is kept of the session, or None. transfers: see :func:`_transfers`.
     call: None. :meth:`calling` makes plans with a function in place of the program.
     container_per: "session", or what shares one container; container: names the way it was made, a
     login with another joins another; linger: seconds that it outlives its last login, -1 for as long
@@ -100,6 +100,11 @@ class Plan:
     shared: bool
     sessions_max: int | None
     registration: dict[str, str]
+
+    @property
+    def accompanied(self) -> bool:
+        """Whether the monitor has more to do than to wait and to relay."""
+        return not (self.deadlines is None and self.recording is None and self.transfers is None)
 
     def operations(self) -> tuple[Operation, ...]:
         """Return every operation, in the order in which they are listed and shown."""

@@ -124,6 +124,8 @@ class Chooser:
 
     def _sftp_server(self, sftp: Sftp) -> Program:
         arguments = _sftp_flags(sftp, self._values)
+        if self._policy.record.transfers != "none":
+            arguments = (b"-e", b"-l", b"INFO", *arguments)
         own = dict(self._image.programs).get("sftp-server")
         servers = (own,) if own else SFTP_SERVERS
         program = self._injected("sftp-server", arguments) or Program(

@@ -1,4 +1,4 @@
-"""What goes along with a session where its plan asks for it: limits in time, and a recording.
+"""What goes along with a session where its plan asks for it: limits in time, records of what it does.
 
 Imported only for such a plan, before the container is made: nothing is imported once a payload runs.
 """
@@ -11,21 +11,25 @@ import time
 
 from ssh2container.errors import SessionError
 from ssh2container.record import recorder as recording
+from ssh2container.record import transfers
 
 from .deadlines import Deadlines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ssh2container.plan.make import Plan
     from ssh2container.record.audit import Session
 
+    from .monitor import Monitor
     from .terminal import Relay
 
 NEVER = float("inf")
 
 
 class Companions:
-    """The deadlines and the recorder of one session, each of them or None.
+    """The deadlines, the recorder and the list of transfers of one session, each of them or None.
 
     ending: why the session has to end, or "".
     """
@@ -39,6 +43,8 @@ class Companions:
         self._registered = self._writing = False
         self._deadlines: Deadlines | None = None
         self._recorder: recording.Recorder | None = None
+        self._transfers: transfers.Transfers | None = None
+        self._started = time.monotonic()
         self.ending = ""
         if plan.deadlines is not None:
             self._deadlines = Deadlines(plan.deadlines, time.monotonic(), terminal=plan.terminal)
@@ -50,21 +56,40 @@ class Companions:
                     raise
                 log.write("recording-failed", warning=True, reason=str(error))
 
+    def launch(self, start: Callable[[Plan], Monitor]) -> Monitor:
+        """Start the session with the standard error that its program is to have."""
+        if self._plan.transfers != b"":
+            return start(self._plan)
+        self._transfers = transfers.Transfers(self._log)
+        try:
+            return start(self._plan)
+        except BaseException:
+            self._transfers.restore()
+            raise
+
     @property
     def speaks(self) -> bool:
         """Whether the monitor needs standard error where there is no terminal."""
         return self._deadlines is not None
 
-    @property
-    def descriptor(self) -> int:
-        """What :meth:`handle` is for, or -1."""
-        return -1 if self._recorder is None or not self._registered else self._recorder.descriptor
+    def owns(self, descriptor: int) -> bool:
+        """Tell whether :meth:`handle` is for ``descriptor``."""
+        if self._transfers is not None and descriptor == self._transfers.descriptor:
+            return True
+        return self._recorder is not None and self._registered and descriptor == self._recorder.descriptor
 
     @property
     def due(self) -> float:
         """When :meth:`look` has something to do at the earliest, of time.monotonic()."""
         due = NEVER if self._deadlines is None or self.ending else self._deadlines.due
         return due if self._recorder is None else min(due, self._recorder.due)
+
+    def let_go(self, poll: select.epoll) -> None:
+        """Take part in what the monitor waits for, now that the program runs."""
+        if self._transfers is not None:
+            self._transfers.restore()
+            poll.register(self._transfers.descriptor, select.EPOLLIN)
+            self._poll = poll
 
     def attach(self, poll: select.epoll, relay: Relay, shown: bytes) -> None:
         """Go along with the payload's terminal from its first byte; ``shown`` was there before it."""
@@ -86,7 +111,11 @@ class Companions:
         self._registered = True
 
     def handle(self, events: int) -> None:
-        """Act on what the poll told about the recording's keeper."""
+        """Act on what the poll told about the recording's keeper, or about sftp-server."""
+        if self._transfers is not None:
+            if not self._transfers.read() and self._poll is not None:
+                self._poll.unregister(self._transfers.descriptor)
+            return
         recorder, now = self._recorder, time.monotonic()
         if recorder is None:
             return
@@ -114,7 +143,11 @@ class Companions:
                     self.ending = notice.reason
 
     def finish(self, status: int | None) -> None:
-        """Complete the recording. status: the payload's raw wait status, None when there is none."""
+        """Complete what is recorded. status: the payload's raw wait status, None when there is none."""
+        if self._transfers is not None:
+            self._transfers.finish()
+        elif self._plan.transfers:
+            transfers.of_command(self._plan.transfers, self._log, time.monotonic() - self._started)
         if self._recorder is not None:
             self._recorder.finish("" if status is None else str(os.waitstatus_to_exitcode(status)))
 

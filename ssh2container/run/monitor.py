@@ -144,7 +144,7 @@ class Monitor:
                 self._relay.handle(descriptor, events)
                 if self._relay.hung_up:
                     self._hang_up()
-            elif self._companions is not None and descriptor == self._companions.descriptor:
+            elif self._companions is not None and self._companions.owns(descriptor):
                 self._companions.handle(events)
             elif events & (select.EPOLLERR | select.EPOLLHUP):
                 self._hang_up()
@@ -181,6 +181,8 @@ class Monitor:
         A registration holds no reference: when the payload closes its standard output, the client
         sees the end at once although it is still watched here (epoll(7), Questions and answers).
         """
+        if self._companions is not None:
+            self._companions.let_go(self._poll)
         if self._relay is None:
             for descriptor in (1, 2):
                 try:

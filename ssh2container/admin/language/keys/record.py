@@ -40,7 +40,7 @@ SETTINGS = [
         "none",
         "What is kept of transferred files: names is path, direction, size and duration of each.",
         "record: {transfers: names}",
-        supported=False,
+        supported=("none", "names"),
     ),
     Setting(
         "record.on_failure",
