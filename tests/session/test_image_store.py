@@ -16,7 +16,7 @@ import pytest
 from support.host import until
 from support.material import directory, entry, symlink, tar
 
-from ssh2container.admin.images import check, collect, ids, importing, manifest, shifting
+from ssh2container.admin.images import check, collect, ids, importing, manifest, shifting, streams
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources.choose import choose
 from ssh2container.admin.images.store import Store, Version
@@ -273,6 +273,21 @@ def test_gc_leaves_a_version_that_is_mounted_somewhere(store: Store, tmp_path: P
         process.wait(DEADLINE_SECONDS)
     collect.collect(moved, policies=nothing)
     assert moved.versions() == {}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_gc_in_the_middle_of_an_import_takes_nothing_of_it(times: int, store: Store, tmp_path: Path) -> None:
+    """Between its files and its name a version belongs to nobody but the import; the second time the
+    content is there already."""
+    for number in range(times):
+        with store.stage() as staging:
+            nothing = streams.Unpacked(1, 0, {})
+            version = store.publish(staging, nothing, streams.Defaults(), {"kind": "test"}, lambda *_: None)
+            if number == times - 1:
+                fates = collect.collect(store, policies=str(tmp_path / "none"))
+                assert [fate.kept for fate in fates] == ["a session runs in it"]
+                store.point("name", version)
+    os.close(Image.find("name", store.path).lock)
 
 
 def test_gc_leaves_what_a_policy_pins(store: Store, tmp_path: Path) -> None:

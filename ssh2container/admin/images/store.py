@@ -56,8 +56,25 @@ class Staging:
     def __init__(self, path: str, range_: ids.Range) -> None:
         self.path = path
         self.range = range_
+        self._held: list[int] = []
         self.root = path + "/root"
         make_root(self.root, range_)
+
+    def hold(self, tree: str) -> bool:
+        """Keep ``gc`` away from ``tree`` until we are done; say whether it is there, complete."""
+        try:
+            descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        self._held.append(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return os.path.exists(f"{tree}/info.json")
+
+    def release(self) -> None:
+        """Let ``gc`` have what was held."""
+        for descriptor in self._held:
+            os.close(descriptor)
+        self._held.clear()
 
     def scratch(self, name: str = "scratch") -> str:
         """Return a new directory for a tool's files, owned by the range's first id."""
@@ -151,9 +168,11 @@ class Store:
             os.mkdir(path, 0o700)
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        staging = None
         try:
+            staging = Staging(path, range_ or ids.for_unpacking())
             with _ended_by_signals():
-                yield Staging(path, range_ or ids.for_unpacking())
+                yield staging
         except OSError as error:
             raise SessionError(
                 "cannot write to the image store", f"{error.filename or ''} {error.strerror}".strip(), "",
@@ -162,6 +181,8 @@ class Store:
         finally:
             _remove(path)
             os.close(lock)
+            if staging is not None:
+                staging.release()
 
     def prepare(self) -> None:
         """Make the store's directories; raises SessionError."""
@@ -223,7 +244,7 @@ class Store:
         }
         version = Version(digest, info)
         place = self.tree(version)
-        if digest in self.versions():
+        if staging.hold(place):
             version = self.versions()[digest]
         else:
             lines = (ownership.on_disk(line, None) for line in manifest.read(listing))
@@ -235,6 +256,7 @@ class Store:
             for name in ("root", manifest.NAME, "info.json"):
                 os.rename(f"{staging.path}/{name}", f"{finished}/{name}")
             _write(f"{finished}/record", _record(info, facts))
+            staging.hold(finished)  # the name comes later: until then gc would take it for garbage
             progress("writing to the disk", 0, 0)
             flush(finished)
             if os.path.isdir(place):
