@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,9 +89,12 @@ class Client:
         child: Terminal = pexpect.spawn(
             command[0], command[1:], env=ENVIRONMENT, dimensions=(rows, columns), timeout=60, echo=False
         )
+        child.delaybeforesend = None
+        child.delayafterclose = child.delayafterterminate = 0
         try:
             yield child
         finally:
+            child.kill(signal.SIGKILL)
             child.close(force=True)
 
     @contextmanager
