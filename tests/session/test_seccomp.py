@@ -139,8 +139,11 @@ def test_learning_and_the_worth_of_every_call(make_user: MakeUser, user: User, p
 
 
 def passes(user: User, command: str) -> bool:
-    """Whether the command ends as it should; without some calls a shell waits for ever."""
-    done = inside(user, command, before=["timeout", "--signal=KILL", "5"])
+    """Whether the command ends as it should; without some calls a shell waits for ever.
+
+    Signal 64 is the monitor's word for the end of its client.
+    """
+    done = inside(user, command, before=["timeout", "--signal=64", "5"])
     return done == Done(0, b"done", b"")
 
 

@@ -26,6 +26,7 @@ from ssh2container.errors import SessionError
 from ssh2container.kernel import notify
 from ssh2container.plan.operations import Operation
 from ssh2container.policy.policy import Seccomp
+from ssh2container.run.monitor import PARENT_DIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ _VIOLATION = rules.refuse(errno.EPERM)
 _POLL_S = 0.005
 _MOST_OUTPUT_BYTES = 1 << 20
 _LONGEST_START_S = 30.0
+_LONGEST_END_S = 10.0
 _TRIAL_FACTOR, _SHORTEST_TRIAL_S = 10, 5.0
 
 
@@ -275,7 +277,7 @@ def limit_s(learnt: Learnt) -> float:
 
 
 def trial(table: Table, machine: Machine, run: Run, longest_s: float) -> Ending:
-    """Run a session under ``table``; return how it ended, by SIGKILL after ``longest_s``."""
+    """Run a session under ``table``; return how it ended, at the latest after ``longest_s``."""
     from ssh2container.plan.operations.confinement import LoadFilter
 
     confined = LoadFilter("learnt", build.assemble(table, machine), "seccomp")
@@ -285,8 +287,12 @@ def trial(table: Table, machine: Machine, run: Run, longest_s: float) -> Ending:
         try:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
-            if not poll.poll(longest_s * 1000):
-                os.kill(session, signal.SIGKILL)
+            wait_s = longest_s
+            for number in (PARENT_DIED, signal.SIGKILL):  # it ends as when its client is gone
+                if poll.poll(wait_s * 1000):
+                    break
+                os.kill(session, number)
+                wait_s = _LONGEST_END_S
             status = os.waitpid(session, 0)[1]
         finally:
             os.close(pidfd)
