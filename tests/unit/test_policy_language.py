@@ -50,7 +50,8 @@ def test_a_key_without_its_feature_is_refused(setting: Setting) -> None:
 @pytest.mark.parametrize("setting", [setting for setting in POLICY if setting.words()], ids=lambda s: s.key)
 def test_a_word_without_its_feature_is_refused(setting: Setting) -> None:
     for word in getattr(setting.kind, "words", ()):
-        found = problems(f"{setting.key}: {word}\n")
+        *outer, last = setting.key.split(".")
+        found = problems("".join(f"{name}: {{" for name in outer) + f"{last}: {word}" + "}" * len(outer))
         if setting.supports(word):
             assert found == []
         else:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +59,9 @@ class Setting:
 
     def supports_example(self) -> bool:
         """Tell whether this version takes the example: it may show what comes later."""
-        return self.supported is True or any(
-            self.example.endswith(f": {self.kind.write(word)}") for word in self.words()
-        )
+        last = self.key.rpartition(".")[2]
+        shown = [re.escape(f"{last}: {self.kind.write(word)}") for word in self.words()]
+        return self.supported is True or any(re.search(f"{one}(?![a-z_])", self.example) for one in shown)
 
 
 class Language:

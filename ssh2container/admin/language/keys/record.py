@@ -24,7 +24,8 @@ SETTINGS = [
         "record.to",
         Choice("collector", "user_directory"),
         "collector",
-        "Who keeps the recordings: a service of a uid of its own, or the user's own uid, which can change them.",
+        "Who keeps the recordings: a service of a uid of its own, or the user's own uid, which can "
+        "change them.",
         "record: {to: collector}",
     ),
     Setting(

@@ -33,8 +33,8 @@ SETTINGS = [
         "audit_format",
         Choice("fields", "ecs"),
         "fields",
-        "How audit records are written: as fields, or as one JSON object with the names of the Elastic Common "
-        "Schema.",
+        "How audit records are written: as fields, or as one JSON object with the names of the Elastic "
+        "Common Schema.",
         "audit_format: ecs",
     ),
 ]
