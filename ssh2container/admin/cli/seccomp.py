@@ -288,6 +288,8 @@ def learn(
         click.echo(f"CMD passes without one of: {' '.join(spared)}", err=True)
     if beyond:
         click.echo(f"USER's own filter refuses: {' '.join(beyond)}", err=True)
-    name = os.path.basename(path).removesuffix(".json")
-    inside = os.path.dirname(os.path.abspath(path)) == filters.PROFILES[0]
-    click.echo(f"use it with  seccomp: {{profile: {name if inside else path}}}", err=True)
+    if os.path.dirname(os.path.abspath(path)) == filters.PROFILES[0]:
+        name = os.path.basename(path).removesuffix(".json")
+        click.echo(f"use it with  seccomp: {{profile: {name}}}", err=True)
+    else:
+        click.echo(f"policies can name it once it is in {filters.PROFILES[0]}", err=True)
