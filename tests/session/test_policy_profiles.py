@@ -174,3 +174,20 @@ def test_policies_of_a_work_tree_are_tested_without_being_installed(
         assert "3 kept, 0 not" in done.stdout
     finally:
         run(["rm", "-r", str(tree)]).ok()
+
+
+def test_a_listed_command_finds_its_files_inside(make_user: MakeUser) -> None:
+    """No shell runs that could expand the pattern, and what is quoted is no pattern."""
+    user = make_user("access: {commands: [ls]}\n")
+    for command, expected in (
+        ("ls -d /etc/host*", "/etc/hostname\n/etc/hosts\n"),
+        ("ls -d ~", f"{user.home}\n"),
+        ("ls -d '/etc/host*'", ""),
+    ):
+        arguments = [CONTROL, "try", "--user", user.name, "--", command]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        assert done.stdout == expected, done.stderr
+    refused = subprocess.run([*arguments[:-1], "ls; id"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 126
+    assert "; outside quotes needs a shell" in refused.stderr
+    assert "allowed: ls" in refused.stderr
