@@ -1,1 +1,1 @@
-"""Cold: everything that no login needs. Nothing outside this package imports it (policy.store does, lazily)."""
+"""Cold: what no login needs. Nothing outside this package imports it (policy.store does, lazily)."""
