@@ -49,6 +49,7 @@ def run(plan: Plan, monitor: _socket.socket, listener: _socket.socket | None) ->
 
 def _set_up(plan: Plan, monitor: _socket.socket) -> None:
     """Make the container around this process."""
+
     def wait() -> None:
         if channel.receive(monitor)[0] != channel.GO:
             os._exit(EXIT_OURS)

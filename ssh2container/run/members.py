@@ -224,13 +224,15 @@ class Members:
 
     def _accept(self) -> None:
         """Let in who is of the listener's own uid; whom we cannot know stays outside."""
-        assert self._listener is not None
+        listener = self._listener
+        if listener is None:
+            return
         try:
-            descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+            descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
         except OSError:
             return
         end = _socket.socket(fileno=descriptor)
-        if not _uid(end) == _uid(self._listener) != _UNMAPPED:
+        if not _uid(end) == _uid(listener) != _UNMAPPED:
             end.close()
             return
         member = Member(end)
