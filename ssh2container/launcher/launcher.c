@@ -1,0 +1,75 @@
+/* The login shell's first instruction: hands the caller's environment on as data, not as an environment.
+ *
+ * Whatever a client or a prepared home put into LD_PRELOAD, LD_AUDIT, PYTHONSTARTUP, OPENSSL_CONF, GCONV_PATH,
+ * LOCPATH or BASH_ENV acts on the program that is started with it. This program is static, so none of them acts on
+ * it, and it starts the pinned interpreter with an empty environment. The variables lie in an anonymous file on
+ * descriptor 3, as NAME=VALUE, each ended by a zero byte; the policy decides which of them reach the container.
+ *
+ * For the installer, where there is a C compiler:
+ *     cc -static -O2 -Wall -Wextra -o /usr/bin/ssh2container ssh2container/launcher/launcher.c
+ *     install -m 755 bin/ssh2container /usr/lib/ssh2container/login      (the script that it runs)
+ * Where there is none, or it cannot link statically, bin/ssh2container itself is /usr/bin/ssh2container. Both behave
+ * the same (tests/session/test_launcher.py).
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define INTERPRETER "/usr/bin/python3"
+#define SCRIPT "/usr/lib/ssh2container/login"
+
+enum { HANDED = 3, OURS = 125, REFUSED = 126 };
+
+static _Noreturn void fail(const char *line, int status)
+{
+    (void)!write(2, line, strlen(line));
+    _exit(status);
+}
+
+static void check_standard_descriptors(void)
+{
+    for (int number = 0; number < HANDED; number++) {
+        struct stat found;
+        if (fstat(number, &found) && open("/dev/null", O_RDWR) != number)
+            fail("ssh2container: cannot open /dev/null\n", OURS);
+        else if (!fstat(number, &found) && (S_ISDIR(found.st_mode) || S_ISBLK(found.st_mode)))
+            fail("ssh2container: cannot run with a directory or a disk as standard descriptor: it would be a way"
+                 " out of the container; redirect it from a file, a pipe or a terminal\n", REFUSED);
+    }
+}
+
+static void hand_over(char **variables)
+{
+    if (close_range(HANDED, ~0U, 0) || memfd_create("environment", 0) != HANDED)
+        fail("ssh2container: cannot keep the environment\n", OURS);
+    for (; *variables; variables++) {
+        size_t left = strlen(*variables) + 1;
+        for (const char *at = *variables; left;) {
+            ssize_t done = write(HANDED, at, left);
+            if (done <= 0)
+                fail("ssh2container: cannot keep the environment\n", OURS);
+            at += done, left -= (size_t)done;
+        }
+    }
+    lseek(HANDED, 0, SEEK_SET);
+}
+
+int main(int count, char **words, char **variables)
+{
+    char *nothing[] = {NULL};
+    char **command = calloc((size_t)count + 4, sizeof *command);
+    check_standard_descriptors();
+    hand_over(variables);
+    if (!command)
+        fail("ssh2container: out of memory\n", OURS);
+    command[0] = INTERPRETER, command[1] = "-ISB", command[2] = SCRIPT;
+    for (int i = 1; i < count; i++)
+        command[i + 2] = words[i];
+    execve(INTERPRETER, command, nothing);
+    fail("ssh2container: cannot start " INTERPRETER "; an administrator runs: ssh2containerctl doctor\n", OURS);
+}
