@@ -69,8 +69,11 @@ def session(
         return outcome
 
 
-def main() -> NoReturn:
-    """Be the login shell: whatever happens, end with a documented status and one line at most."""
+def main(*, launched: bool = False) -> NoReturn:
+    """Be the login shell: whatever happens, end with a documented status and one line at most.
+
+    launched: whether the static launcher started us, with an empty environment and the caller's as data.
+    """
     process.block_signals()
     process.reset_signals()
     process.open_missing_standard_descriptors()
@@ -81,8 +84,9 @@ def main() -> NoReturn:
         )
         os._exit(0)
     try:
+        environment = process.handed_environment() if launched else os.environb
         process.close_from(3)
-        outcome = session(arguments, os.environb)
+        outcome = session(arguments, environment)
     except SessionError as error:
         complain(str(error), error.status)
     except BaseException:  # noqa: BLE001 - the log has the details; the client gets one line

@@ -82,6 +82,22 @@ def open_missing_standard_descriptors() -> None:
                 os.close(opened)
 
 
+def handed_environment() -> dict[bytes, bytes]:
+    """Return the environment that ``launcher/launcher.c`` left on descriptor 3. Raises OSError.
+
+    As for a process's own environment the first of two equal names counts (environ(7)).
+    """
+    pieces = []
+    while piece := os.read(3, 1 << 20):
+        pieces.append(piece)
+    result: dict[bytes, bytes] = {}
+    for variable in b"".join(pieces).split(b"\0"):
+        name, equals, value = variable.partition(b"=")
+        if equals:
+            result.setdefault(name, value)
+    return result
+
+
 def kind_of_descriptor(descriptor: int) -> str:
     """Name what ``descriptor`` refers to: tty, pipe, socket, file, null, or what we do not accept."""
     status = os.fstat(descriptor)
