@@ -18,7 +18,7 @@ from .tools import Tools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ssh2container.policy.policy import Policy
 
@@ -94,18 +94,23 @@ class Host:
     tools: the transfer programs, for an image of the store.
     sources: the volumes' target -> Source; home: the Source of a kept home.
     terminal: whether one of the standard descriptors is a terminal; interactive: whether stdin is.
-    hushed: whether a kept home says that it wants no welcome. bpf: the compiled system-call filter.
+    hushed: whether a kept home says that it wants no welcome.
+    bpf, init_bpf: the compiled system-call filters of the payload and of pid 1.
     recorder: the filter that records violations, b"" when the policy does not want them recorded.
     resolv_conf: the host's resolver configuration, for sessions on its network.
+    agent: the Source of the client's agent; agent_missing: why the one that was offered is not taken.
     """
 
     __slots__ = (
+        "agent",
+        "agent_missing",
         "bpf",
         "etc",
         "etc_links",
         "home",
         "hushed",
         "image",
+        "init_bpf",
         "interactive",
         "landlock",
         "last_capability",
@@ -142,12 +147,20 @@ class Host:
     interactive: bool
     hushed: bool
     bpf: bytes
+    init_bpf: bytes
     recorder: bytes
     resolv_conf: bytes
+    agent: Source | None
+    agent_missing: str
 
     @classmethod
-    def observe(cls, policy: Policy, account: Account, session: str) -> Host:
-        """Look at all that ``policy`` needs. Raises Refusal where something it names is missing."""
+    def observe(
+        cls, policy: Policy, account: Account, session: str, given: Mapping[bytes, bytes] | None = None
+    ) -> Host:
+        """Look at all that ``policy`` needs. Raises Refusal where something it names is missing.
+
+        given: the environment that the caller handed to the login shell.
+        """
         self = cls()
         self.session = session
         self.interactive = os.isatty(0)
@@ -182,10 +195,25 @@ class Host:
             volume.target: _source(volume.target, specifiers.expand(volume.source, values), account)
             for volume in policy.volumes
         }
+        self.init_bpf = filters.filter_for(filters.INIT, frozenset())
         self.bpf = filters.filter_for(policy.seccomp, kept(policy))
         self.recorder = filters.recorder_for(policy.seccomp, frozenset())
         self.resolv_conf = _read("/etc/resolv.conf") if policy.network_mode == "host" else b""
+        self.agent, self.agent_missing = None, ""
+        if policy.allow_agent_forwarding and given and b"SSH_AUTH_SOCK" in given:
+            self._observe_agent(given[b"SSH_AUTH_SOCK"], account)
         return self
+
+
+    def _observe_agent(self, path: bytes, account: Account) -> None:
+        """Take the agent if it is our sshd's; a login does not fail for want of it."""
+        from . import agent
+
+        try:
+            agent.check(path, account.uid)
+            self.agent = _source("the agent", os.fsdecode(path), account)
+        except Refusal as refusal:
+            self.agent_missing = str(refusal)
 
 
 def specifier_values(account: Account, session: str) -> dict[str, str]:

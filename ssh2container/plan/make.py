@@ -184,6 +184,8 @@ def make(
     chooser = Chooser(policy, host.image, plan.environment[b"PATH"].decode(), values, host.tools)
     plan.program = chooser.choose(request)
     plan.environment.update(plan.program.environment)
+    if host.agent is not None:
+        plan.environment[b"SSH_AUTH_SOCK"] = tree.AGENT.encode()
     plan.namespaces = _namespaces(policy)
     plan.monitor = (
         identity.DieWithParent(_PARENT_DIED, "monitor"),
@@ -214,6 +216,7 @@ def make(
         *who.become_payload(),
         confinement.SetCapabilities(who.capabilities),
         confinement.NoNewPrivileges(),
+        confinement.LoadFilter("of pid 1", host.init_bpf),
     )
     plan.payload = (
         *walls.around_files(policy, host.landlock, home=home, values=values, whole_system=who.ranged),

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .insider import Insider
     from .operations import Operation
 
+AGENT = "/run/ssh2container/agent"
+"""Where a session finds the client's agent."""
+
 _NOSUID_NODEV = mounts.MS_NOSUID | mounts.MS_NODEV
 _ATTR_VOLUME = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 _ATTR_FIXED = mounts.ATTR_RDONLY | _ATTR_VOLUME
@@ -73,6 +76,15 @@ def build(
         opened.append(volumes.OpenVolume("home", host.home.path, attributes, host.home.identity, "home"))
         attached.append(
             (home, volumes.AttachVolume("home", home, host.home.identity, directory=True, key="home"))
+        )
+    if host.agent is not None:
+        key, target = "allow_agent_forwarding", AGENT
+        opened.append(volumes.OpenVolume("the agent", host.agent.path, _ATTR_FIXED, host.agent.identity, key))
+        attached.append(
+            (
+                target,
+                volumes.AttachVolume("the agent", target, host.agent.identity, directory=False, key=key),
+            )
         )
     own: list[Operation] = []
     if policy.home is None:

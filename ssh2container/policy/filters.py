@@ -30,7 +30,7 @@ PROFILES = ("/etc/ssh2container/seccomp", "/usr/share/ssh2container/seccomp")
 """Where a profile is looked for by name, the first one that has it."""
 COMPILED = "/var/lib/ssh2container/compiled/seccomp"
 INIT = Seccomp("init", (), (), "errno")
-"""What pid 1 confines itself to once the payload runs."""
+"""What pid 1 refuses itself, and whatever it starts, once the container is made."""
 
 _FORMAT = f"ssh2container filter 1 {__version__}\n".encode()
 _DIGEST_BYTES = 16

@@ -1,0 +1,190 @@
+"""The range map: a whole system's users inside, root with a safe set of capabilities, nothing outside."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.host import run
+from support.login import login
+from support.material import busybox_tree
+from support.users import MakeUser, User
+
+from ssh2container.admin.images.ids import set_aside
+from ssh2container.plan.image import Image
+from ssh2container.plan.insider import ROOT_CAPABILITIES
+
+CONTROL = "/usr/bin/ssh2containerctl"
+FIRST_FREE = 1001  # the image has a user 1000
+
+
+@dataclass
+class Ranged:
+    """An image with a shifted tree, and the policies that use it."""
+
+    name: str
+
+    def policy(self, more: str = "") -> str:
+        return f"image: {self.name}\nuserns_mode: range\nshell: [/bin/sh]\n{more}"
+
+    @property
+    def image(self) -> Image:
+        return Image.find(self.name)
+
+
+@pytest.fixture(scope="module")
+def ranged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranged]:
+    tree = busybox_tree(str(tmp_path_factory.mktemp("tree")))
+    secret = Path(tree, "etc/secret")
+    secret.write_text("root's\n", encoding="ascii")
+    secret.chmod(0o600)
+    name = "range-" + secrets.token_hex(3)
+    run([CONTROL, "image", "import", "--range", name, tree])
+    yield Ranged(name)
+    run([CONTROL, "image", "rm", name])
+
+
+@pytest.fixture
+def enrolled(make_user: MakeUser) -> Iterator[Callable[[str], User]]:
+    """Make users whom ``enable`` granted the range."""
+    made: list[User] = []
+
+    def make(policy: str) -> User:
+        user = make_user(policy=policy)
+        made.append(user)
+        base = set_aside()
+        assert base is not None, "install.sh sets a range aside"
+        for path in ("/etc/subuid", "/etc/subgid"):
+            with open(path, "a", encoding="ascii") as file:
+                file.write(f"{user.name}:{base.base}:{base.count}\n")
+        return user
+
+    yield make
+    for path in ("/etc/subuid", "/etc/subgid"):
+        lines = Path(path).read_text(encoding="ascii").splitlines(keepends=True)
+        kept = [line for line in lines if line.partition(":")[0] not in {user.name for user in made}]
+        Path(path).write_text("".join(kept), encoding="ascii")
+
+
+def inside(user: User, script: str) -> list[str]:
+    done = login(user, "-c", script)
+    assert done.status == 0, done.err
+    return done.out.decode().splitlines()
+
+
+def test_root_inside_is_nobody_outside(ranged: Ranged, enrolled: Callable[[str], User]) -> None:
+    """uid 0 of the session is the first id of the range; the user's own stands where the image has none."""
+    user = enrolled(ranged.policy("user: root\n"))
+    image = ranged.image
+    lines = inside(user, "id -u; cat /proc/self/uid_map")
+    assert lines[0] == "0"
+    assert [tuple(map(int, line.split())) for line in lines[1:]] == [
+        (0, image.range_base, FIRST_FREE),
+        (FIRST_FREE, user.uid, 1),
+        (FIRST_FREE + 1, image.range_base + FIRST_FREE + 1, image.range_count - FIRST_FREE - 1),
+    ]
+
+
+def test_root_changes_the_whole_tree_and_the_image_stays(
+    ranged: Ranged, enrolled: Callable[[str], User]
+) -> None:
+    """Root inside writes root's files, makes, gives away and removes directories; all in memory."""
+    user = enrolled(ranged.policy("user: root\n"))
+    script = (
+        "echo more >>/etc/secret && cat /etc/secret && busybox mkdir /etc/new && "
+        "busybox chown 1000:1000 /etc/new && stat -c %u:%g /etc/new && busybox rm -r /usr && "
+        "busybox mkdir /usr && ls /usr && busybox rm /bin/stat && ls -ld /bin | busybox cut -c1-10"
+    )
+    assert inside(user, script) == ["root's", "more", "1000:1000", "drwxr-xr-x"]
+    tree = ranged.image.range_root
+    assert Path(tree, "etc/secret").read_text(encoding="ascii") == "root's\n"
+    assert os.path.exists(f"{tree}/bin/stat")
+    assert os.path.isdir(f"{tree}/usr/bin")
+    assert inside(user, "cat /etc/secret") == ["root's"]
+
+
+def test_root_has_exactly_the_safe_set(ranged: Ranged, enrolled: Callable[[str], User]) -> None:
+    """Permitted, effective and bounding are the documented set; inheritable and ambient are empty."""
+    user = enrolled(ranged.policy("user: root\n"))
+    sets = dict(line.split(":\t") for line in inside(user, "busybox grep Cap /proc/self/status"))
+    safe = f"{sum(1 << number for number in ROOT_CAPABILITIES):016x}"
+    none = "0" * 16
+    assert sets == {"CapInh": none, "CapPrm": safe, "CapEff": safe, "CapBnd": safe, "CapAmb": none}
+
+
+def test_other_users_have_no_capability(ranged: Ranged, enrolled: Callable[[str], User]) -> None:
+    """Root may become another user, who then has nothing of root's and cannot come back."""
+    user = enrolled(ranged.policy("user: root\n"))
+    script = "id -u; busybox grep CapEff /proc/self/status; cat /etc/secret"
+    done = login(user, "-c", f"busybox su -s /bin/sh service -c '{script}'; true")
+    assert done.out.decode().splitlines() == ["1000", "CapEff:\t" + "0" * 16]
+    assert b"Permission denied" in done.err
+
+
+@pytest.mark.parametrize(("who", "uid"), [("self", FIRST_FREE), ("service", 1000)])
+def test_self_and_users_of_the_image(
+    ranged: Ranged, enrolled: Callable[[str], User], who: str, uid: int
+) -> None:
+    """The payload may be the login's own user, or one that the image has; neither holds a right."""
+    user = enrolled(ranged.policy(f"user: {who}\n"))
+    script = "id -u; echo x >~/f && cat ~/f; cat /etc/secret || echo refused"
+    lines = inside(user, script + "; busybox grep CapBnd /proc/self/status")
+    assert lines == [str(uid), "x", "refused", "CapBnd:\t" + "0" * 16]
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        ("image: host\nuserns_mode: range\n", b"image of the store"),
+        ("{ranged}network_mode: host\n", b"network_mode: none"),
+        ("{ranged}user: stranger\n", b"no such user"),
+    ],
+)
+def test_what_does_not_go_with_a_range_is_refused(
+    ranged: Ranged, enrolled: Callable[[str], User], policy: str, why: bytes
+) -> None:
+    """The refusal says what would do."""
+    done = login(enrolled(policy.replace("{ranged}", ranged.policy())), "-c", "true")
+    assert done.status == 126
+    assert why in done.err
+    assert done.err.count(b"\n") == 1
+
+
+def test_a_writable_source_with_a_mapped_group_is_refused(
+    ranged: Ranged, enrolled: Callable[[str], User], host_directory: Callable[[User], str]
+) -> None:
+    """Root inside could leave set-user-id files of other ids there."""
+    user = enrolled(ranged.policy())
+    source = host_directory(user)
+    Path(user.policy_file).write_text(
+        ranged.policy(f"user: root\nvolumes: ['{source}:/data:rw']\n"), encoding="ascii"
+    )
+    done = login(user, "-c", "true")
+    assert done.status == 126
+    assert b"its group" in done.err
+    Path(user.policy_file).write_text(
+        ranged.policy(f"user: root\nvolumes: ['{source}:/data:ro']\n"), encoding="ascii"
+    )
+    assert login(user, "-c", "echo x >/data/f").status != 0
+    assert login(user, "-c", "ls /data").status == 0
+
+
+def test_without_a_grant_the_session_ends_with_the_remedy(ranged: Ranged, make_user: MakeUser) -> None:
+    """newuidmap refuses a user without a line in /etc/subuid; nothing else is tried."""
+    done = login(make_user(policy=ranged.policy()), "-c", "true")
+    assert done.status == 125
+    assert b"ssh2containerctl enable" in done.err
+
+
+def test_two_sessions_of_a_range_do_not_meet(ranged: Ranged, enrolled: Callable[[str], User]) -> None:
+    """Sessions that share host ids still have process and network namespaces of their own."""
+    user, other = (enrolled(ranged.policy("user: root\n")) for _ in range(2))
+    names = "for n in pid net ipc; do busybox readlink /proc/self/ns/$n; done"
+    ours, theirs = inside(user, names), inside(other, names)
+    assert not set(ours) & set(theirs)
+    assert len(ours) == len(theirs) == 3
+    assert inside(user, "cd /proc; echo [0-9]*").pop().split()[0] == "1"
