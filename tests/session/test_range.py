@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.host import run
-from support.login import login
+from support.login import finish, login, start
 from support.material import busybox_tree
 from support.users import MakeUser, User
 
@@ -184,7 +184,11 @@ def test_two_sessions_of_a_range_do_not_meet(ranged: Ranged, enrolled: Callable[
     """Sessions that share host ids still have process and network namespaces of their own."""
     user, other = (enrolled(ranged.policy("user: root\n")) for _ in range(2))
     names = "for n in pid net ipc; do busybox readlink /proc/self/ns/$n; done"
-    ours, theirs = inside(user, names), inside(other, names)
+    session = start(user, "-c", names + "; cat")
+    assert session.stdout is not None
+    ours = [session.stdout.readline().decode().strip() for _ in range(3)]
+    theirs = inside(other, names)
+    assert finish(session, b"").status == 0
     assert not set(ours) & set(theirs)
     assert len(ours) == len(theirs) == 3
     assert inside(user, "cd /proc; echo [0-9]*").pop().split()[0] == "1"
