@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 
 import pytest
 from support.client import Client
@@ -206,8 +207,8 @@ def test_ssh_with_a_socket_as_its_streams(client: Client) -> None:
     session.stderr.close()
 
 
-def test_pam_and_no_pam(make_sshd: object, user: User) -> None:
-    server = make_sshd(pam="no")  # type: ignore[operator]
+def test_pam_and_no_pam(make_sshd: Callable[..., Server], user: User) -> None:
+    server = make_sshd(pam="no")
     assert server.client(user).box("echo without PAM").ok().text == "without PAM\n"
 
 

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from support.host import Done, run, until
+from support.ledger import Ledger
 from support.login import finish, inside, login, start
 from support.syslog import Syslog
 from support.users import POLICIES, SHELL, MakeUser, User, Users
@@ -306,9 +307,9 @@ def test_the_runtime_directory_of_another_is_not_used(user: User, other_user: Us
     assert inside(user, "id -un; echo $HOME", environment=lies).ok().text.split() == [user.name, user.home]
 
 
-def test_two_names_with_one_uid_are_refused(user: User, ledger: object) -> None:
+def test_two_names_with_one_uid_are_refused(user: User, ledger: Ledger) -> None:
     name = "twin" + user.name
-    ledger.note_user(name)  # type: ignore[attr-defined]
+    ledger.note_user(name)
     run(["useradd", "--non-unique", "--uid", str(user.uid), "-M", "-s", SHELL, name]).ok()
     try:
         done = inside(user, MARK, environment={"LOGNAME": name, "USER": name})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Callable
 
 import pytest
 from support.host import run
@@ -84,10 +85,10 @@ def straced(user: User) -> list[str]:
     ],
 )
 def test_each_call_is_one_printed_operations(
-    make_user: MakeUser, host_directory: object, policy: str
+    make_user: MakeUser, host_directory: Callable[[User], str], policy: str
 ) -> None:
     guest = make_user(policy)
-    host_directory(guest)  # type: ignore[operator]
+    host_directory(guest)
     operations = explained(guest)
     assert all(description for description, _ in operations)
     planned = [call for _, calls in operations for call in calls]
