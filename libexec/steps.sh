@@ -208,6 +208,8 @@ from ssh2container.admin import skeleton
 skeleton.build(sys.argv[1] + "/skeleton")' "$stage"
     tell 'build the door to the kernel'
     build_extension
+    tell 'build the launcher and the helper of verify'
+    build_static_programs
     tell 'compile to bytecode'
     compile_bytecode
     printf '%s\n' "$digest" >"$stage/DIGEST"
@@ -269,6 +271,22 @@ build_extension() {
     fi
     rm -f "$log"
     chmod 644 "${page%.c}.abi3.so"
+}
+
+# Two programs without libraries, for those who have no use for them if they were linked (their comments say why).
+build_static_programs() {
+    build_static launcher/launcher.c launcher 'the login shell is the script'
+    build_static admin/verify/helper.c verify-helper 'verify skips the probes that need it'
+}
+
+# build_static SOURCE NAME WITHOUT
+build_static() {
+    if ! gcc -static -O2 -Wall -Wextra -fstack-protector-strong -o "$stage/$2" "$stage/ssh2container/$1" 2>/dev/null; then
+        rm -f "$stage/$2"
+        warn "no static program can be linked here: $3"
+        return
+    fi
+    chmod 755 "$stage/$2"
 }
 
 # The modules of a session in one file (ssh2container/admin/bundle.py). It names its files' final places, so it is
@@ -371,7 +389,12 @@ switch_now() {
 # ---- 7 -------------------------------------------------------------------------------------------------------------
 
 install_programs() {
-    put "$source_tree/bin/ssh2container" /usr/bin/ssh2container 755
+    if [[ -x $target/launcher ]]; then
+        put "$source_tree/bin/ssh2container" "$lib/login" 755
+        put "$target/launcher" /usr/bin/ssh2container 755
+    else
+        put "$source_tree/bin/ssh2container" /usr/bin/ssh2container 755
+    fi
     put "$source_tree/bin/ssh2containerctl" "$control" 755
     local page
     for page in "$source_tree"/docs/man/*.[1-8]; do
@@ -527,7 +550,7 @@ started_before_switch() {
     switched=$(stat -c %Y "$lib/current" 2>/dev/null) || return 1
     for process in /proc/[0-9]*; do
         command=$(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) || continue
-        [[ $command == "$python "*/usr/bin/ssh2container* ]] || continue
+        [[ $command == "$python "*/usr/bin/ssh2container* || $command == "$python "*"$lib/login"* ]] || continue
         (($(start_of "$process") <= switched)) && return 0
     done
     return 1

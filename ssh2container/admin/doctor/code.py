@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 INTERPRETER = "/usr/bin/python3"
 VERSIONS = "/usr/lib/ssh2container"
 _FIRST_LINE = "#!/usr/bin/python3 -ISB"
+_LAUNCHED = VERSIONS + "/login"
+"""The script that the static launcher starts (launcher/launcher.c)."""
+_ELF = "\x7fELF"
 _PLACES = (
     SHELL,
     "/usr/bin/ssh2containerctl",
@@ -125,13 +128,24 @@ def examine() -> Iterator[Finding]:
 
 
 def _entry() -> Iterator[Finding]:
-    """Yield whether the login shell still has its pinned first line."""
-    first = (read_or_none(SHELL) or "").partition("\n")[0]
+    """Yield whether the login shell still starts the pinned interpreter, and by which of its two ways."""
+    path, text = SHELL, read_or_none(SHELL) or ""
+    if text.startswith(_ELF):
+        path, text = _LAUNCHED, read_or_none(_LAUNCHED) or ""
+    else:
+        yield Finding(
+            NOTE,
+            "code.launcher",
+            SHELL,
+            "is a script: a client's LD_PRELOAD and the like act before its first line where sshd lets them in",
+            "keep AcceptEnv narrow, or run install.sh where there is a C compiler",
+        )
+    first = text.partition("\n")[0]
     if first != _FIRST_LINE:
         yield Finding(
             PROBLEM,
             "code.interpreter",
-            SHELL,
+            path,
             f"begins with {first!r}, expected {_FIRST_LINE!r}",
             "run install.sh",
         )
