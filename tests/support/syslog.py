@@ -13,6 +13,16 @@ PATH = "/dev/log"
 ASIDE = "/dev/log.before-ssh2container-tests"
 
 
+def _is_alive() -> bool:
+    """Whether somebody listens at PATH."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(PATH)
+        except OSError:
+            return False
+    return True
+
+
 class Syslog:
     """The records that arrived, oldest first, as text (what is not UTF-8 shown as escapes)."""
 
@@ -27,7 +37,10 @@ class Syslog:
         if os.path.lexists(ASIDE):
             os.replace(ASIDE, PATH)
         if os.path.lexists(PATH):
-            os.rename(PATH, ASIDE)
+            if _is_alive():
+                os.rename(PATH, ASIDE)
+            else:
+                os.unlink(PATH)
         self._socket.bind(PATH)
         os.chmod(PATH, 0o666)
         self._thread.start()
