@@ -46,9 +46,9 @@ def session(
         policy = load(account.name, account.groups)
         log.obey(policy.site)
         log.know(policy=policy.digest, image=policy.image)
-        host = Host.observe(policy, account, log.id)
+        host = Host.observe(policy, account, log.id, environment)
         plan = make(request, account, policy, host, environment)
-        log.know(image_digest=host.image.digest)
+        log.know(image_digest=host.image.digest, agent=host.agent_missing)
         companions = None
         if plan.accompanied:
             from ssh2container.run.companions import Companions

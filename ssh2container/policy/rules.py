@@ -57,6 +57,18 @@ def broken(policy: Policy) -> Iterator[Broken]:
             yield Broken("home", "home is a map without source", "home: {source: DIRECTORY}, or ephemeral")
         elif exposes_home(policy, policy.home.source, "%h"):
             yield HOST_HOME
+    if policy.allow_agent_forwarding and policy.container_per != "session":
+        yield Broken(
+            "allow_agent_forwarding",
+            "a container that logins share was made before the next login's agent",
+            "container_per: session beside allow_agent_forwarding: true",
+        )
+    if policy.linger and policy.container_per != "user":
+        yield Broken(
+            "linger",
+            f"a container_per: {policy.container_per} container does not outlive what it is for",
+            "container_per: user beside linger",
+        )
     targets = {volume.target for volume in policy.volumes}
     for tmpfs in policy.tmpfs:
         if tmpfs.target in targets:

@@ -27,6 +27,5 @@ SETTINGS = [
         False,
         "Give the session the one socket of the client's agent.",
         "allow_agent_forwarding: true",
-        supported=(False,),
     ),
 ]
