@@ -142,8 +142,8 @@ PLANTS = {
     "another interpreter": Plant(
         "code.interpreter",
         "problem",
-        "sed -i '1s,.*,#!/usr/bin/env python3,' /usr/bin/ssh2container",
-        "sed -i '1s,.*,#!/usr/bin/python3 -ISB,' /usr/bin/ssh2container",
+        "sed -i '1s,.*,#!/usr/bin/env python3,' /usr/lib/ssh2container/login",
+        "sed -i '1s,.*,#!/usr/bin/python3 -ISB,' /usr/lib/ssh2container/login",
     ),
     "an upgraded distribution": Plant(
         "code.modules",
