@@ -198,6 +198,16 @@ class TestDropIn:
         installed.control("sshd-config", "--write", "--force")
         assert "MaxSessions 10" in installed.machine.read(DROP_IN)
 
+    def test_the_choice_against_forcecommand_outlives_upgrades(self, installed: Installation) -> None:
+        installed.control("sshd-config", "--write", "--without-force-command")
+        assert "ForceCommand " not in installed.machine.read(DROP_IN)
+        installed.install()
+        installed.add_user("alice")
+        installed.control("enable", "alice")
+        assert "ForceCommand " not in installed.machine.read(DROP_IN)
+        installed.control("sshd-config", "--write", "--with-force-command")
+        assert "ForceCommand ssh2container-session" in installed.machine.read(DROP_IN)
+
 
 class TestRefusals:
     """Each with its reason and the remedy, before anything was made."""

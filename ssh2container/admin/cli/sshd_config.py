@@ -20,7 +20,10 @@ from ssh2container.errors import SessionError
 @click.option("--reload", is_flag=True, help="With --write: make a running sshd read it.")
 @click.option("--force", is_flag=True, help="With --write: replace a file that was changed by hand.")
 @click.option(
-    "--without-force-command", is_flag=True, help="Leave ForceCommand out (then sftp has to be external)."
+    "--with-force-command/--without-force-command",
+    "force_command",
+    default=None,
+    help="ForceCommand, or none (then sftp has to be external). Default: as in the file in place.",
 )
 @click.option("--user", metavar="USER", help="Instead: judge what sshd makes of its configuration for USER.")
 @click.option("--address", default="127.0.0.1", metavar="IP", help="With --user: where the user comes from.")
@@ -30,7 +33,7 @@ def command(
     write: bool,
     reload: bool,
     force: bool,
-    without_force_command: bool,
+    force_command: bool | None,
     user: str | None,
     address: str,
     as_json: bool,
@@ -44,7 +47,7 @@ def command(
         policy = enrol.policy_of(found)
         agent = policy is not None and bool(policy.allow_agent_forwarding)
         sys.exit(findings.show(list(judge(effective(user, address), agent_allowed=agent)), as_json=as_json))
-    text = enrol.rendered(force_command=not without_force_command)
+    text = enrol.rendered(force_command=force_command)
     if not write:
         click.echo(text, nl=False)
         return

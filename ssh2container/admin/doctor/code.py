@@ -210,7 +210,7 @@ def _bytecode() -> Iterator[Finding]:
             WARNING,
             "code.bundle",
             path,
-            "does not exist: every login imports its modules one by one, which takes some 6 ms longer",
+            "does not exist: every login imports module by module, some 6 ms longer",
             "run install.sh again",
         )
     elif os.stat(path).st_mtime < newest:

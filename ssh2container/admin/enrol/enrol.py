@@ -25,7 +25,7 @@ from ssh2container.admin.enrol.ranges import GrantRange
 from ssh2container.admin.language import building
 from ssh2container.admin.sshd import DROP_IN
 from ssh2container.admin.sshd.effective import binary
-from ssh2container.admin.sshd.place import PlaceDropIn, is_ours
+from ssh2container.admin.sshd.place import PlaceDropIn, forces_command, is_ours
 from ssh2container.admin.sshd.render import drop_in
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.policy import specifiers, store
@@ -127,8 +127,11 @@ class RefreshDropIn(PlaceDropIn):
         return super().done()
 
 
-def rendered(*, force_command: bool = True) -> str:
-    """Return the drop-in for the policies as they are now."""
+def rendered(*, force_command: bool | None = None) -> str:
+    """Return the drop-in for the policies as they are now.
+
+    force_command: with ForceCommand or without; None keeps what the one in place has.
+    """
     agents = []
     for name in enrolled_names():
         try:
@@ -138,6 +141,8 @@ def rendered(*, force_command: bool = True) -> str:
             continue  # the doctor tells about a policy that does not hold
         if policy is not None and policy.allow_agent_forwarding:
             agents.append(name)
+    if force_command is None:
+        force_command = forces_command()
     return drop_in(path=DROP_IN, agent_users=agents, force_command=force_command)
 
 

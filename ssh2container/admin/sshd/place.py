@@ -56,6 +56,12 @@ def is_ours(path: str = DROP_IN) -> bool:
     return is_sealed(read_or_none(path) or "")
 
 
+def forces_command(path: str = DROP_IN) -> bool:
+    """Return whether the drop-in in place has ForceCommand; one that is not there yet will have it."""
+    text = read_or_none(path)
+    return text is None or any(line.split()[:1] == ["ForceCommand"] for line in text.splitlines())
+
+
 def is_read(path: str = DROP_IN, config: str = CONFIG) -> bool:
     """Return whether sshd reads ``path``: whether an Include of ``config`` covers it."""
     for line in (read_or_none(config) or "").splitlines():
