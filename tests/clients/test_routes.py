@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.client import ENVIRONMENT, Client
-from support.host import processes, run, until
+from support.host import run, until
 from support.sshd import SFTP_SERVER, Server, free_port
 from support.users import PLAIN, SHELL, MakeUser, User
 
