@@ -342,3 +342,16 @@ def test_a_disk_of_absurd_size_is_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(SessionError, match="claims to be"):
         importing.bring(store, "victim", choose(str(disk)), Limits(), lambda *_: None)
     assert_unchanged(store)
+
+
+def test_a_file_system_whose_directories_contain_themselves_ends_at_the_limit(
+    store: Store, tmp_path: Path
+) -> None:
+    """Two hard links of a directory to itself are 2^n directories to any tool that extracts them."""
+    disk = tmp_path / "loop"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", str(disk), "20M"], check=True, stdin=subprocess.DEVNULL)
+    for request in ("mkdir a", "ln a a/one", "ln a a/two"):
+        subprocess.run(["debugfs", "-w", "-R", request, str(disk)], check=True, capture_output=True)
+    with pytest.raises(Refusal, match=r"makes more than|leads|deeper|longer|entries"):
+        importing.bring(store, "victim", choose(str(disk)), Limits(20 << 20, 1000), lambda *_: None)
+    assert_unchanged(store)

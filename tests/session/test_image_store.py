@@ -34,7 +34,6 @@ STEPS = (
     "os.rmdir",
     "subprocess.Popen",
     "os.chmod",
-    "shutil.rmtree",
 )
 KILLED = """
 import os, signal, sys

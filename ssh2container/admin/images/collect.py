@@ -6,10 +6,9 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
 from typing import NamedTuple
 
-from ssh2container.admin.images.store import Store, Version, locked
+from ssh2container.admin.images.store import Store, Version, locked, remove
 from ssh2container.errors import SessionError
 
 _DIGEST = re.compile(rb"sha256:([0-9a-f]{64})")
@@ -69,7 +68,7 @@ def _retire(store: Store, version: Version, *, dry_run: bool) -> bool:
         if not dry_run:
             gone = f"{store.path}/staging/{version.hexadecimal}"
             os.rename(tree, gone)
-            shutil.rmtree(gone, ignore_errors=True)
+            remove(gone)
     except BlockingIOError:
         return False
     finally:
@@ -82,7 +81,7 @@ def _orphans(store: Store) -> None:
     for entry in os.listdir(f"{store.path}/trees"):
         path = f"{store.path}/trees/{entry}"
         if not os.path.exists(f"{path}/info.json"):
-            shutil.rmtree(path, ignore_errors=True)
+            remove(path)
     for entry in os.listdir(f"{store.path}/digests"):
         path = f"{store.path}/digests/{entry}"
         if not os.path.exists(path):

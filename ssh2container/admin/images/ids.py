@@ -1,4 +1,4 @@
-"""The id range of images: who owns the shifted trees, and under which ids archives are unpacked."""
+"""The id ranges: who owns the shifted trees, and under which ids archives are unpacked."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Range:
 
 
 UNPACKING = Range(1_879_048_192)
-"""Where hostile archives are unpacked when no range has been set aside: 0x70000000, far above the
-ids of people, of systemd's containers (0x00080000-0x6FFFFFFF) and below its reserved last ones."""
+"""Where hostile archives are unpacked and images edited: 0x70000000, far above the ids of people and of
+systemd's containers (0x00080000-0x6FFFFFFF); not the set-aside range, whose ids sessions have."""
 
 
 def set_aside(etc: str = "/etc") -> Range | None:
@@ -33,11 +33,6 @@ def set_aside(etc: str = "/etc") -> Range | None:
     if None in ranges or ranges[0] != ranges[1] or ranges[0] is None:
         return None
     return Range(*ranges[0])
-
-
-def for_unpacking() -> Range:
-    """Return the ids under which an archive is unpacked."""
-    return set_aside() or UNPACKING
 
 
 def _first(path: str) -> tuple[int, int] | None:

@@ -22,7 +22,6 @@ import json
 import marshal
 import os
 import secrets
-import shutil
 import signal
 import stat
 import subprocess
@@ -170,7 +169,7 @@ class Store:
             fcntl.flock(lock, fcntl.LOCK_EX)
         staging = None
         try:
-            staging = Staging(path, range_ or ids.for_unpacking())
+            staging = Staging(path, range_ or ids.UNPACKING)
             with _ended_by_signals():
                 yield staging
         except OSError as error:
@@ -179,7 +178,7 @@ class Store:
                 "image", error.errno or 0,
             ) from None  # fmt: skip
         finally:
-            _remove(path)
+            remove(path)
             os.close(lock)
             if staging is not None:
                 staging.release()
@@ -260,7 +259,7 @@ class Store:
             progress("writing to the disk", 0, 0)
             flush(finished)
             if os.path.isdir(place):
-                _remove(place)  # left by an interrupted rm: it has no info.json
+                remove(place)  # left by an interrupted rm: it has no info.json
             os.rename(finished, place)
         self._alias(version, source.get("digest", ""))
         return version
@@ -339,7 +338,7 @@ class Store:
                 continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(path)
+                remove(path)
             except BlockingIOError:
                 continue
             finally:
@@ -446,10 +445,10 @@ def _listed(path: str) -> list[str]:
         return []
 
 
-def _remove(path: str) -> None:
-    """Remove a tree, or a file, whatever modes its directories have."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+def remove(path: str) -> None:
+    """Remove a file or a tree of any depth, whatever modes its directories have; a failure is no error.
+
+    rm(1), not shutil: a tool stopped in the middle of a hostile file system leaves thousands of
+    directories inside each other.
+    """
+    subprocess.run(["rm", "-rf", "--one-file-system", "--", path], check=False, capture_output=True)

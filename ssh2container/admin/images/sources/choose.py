@@ -42,7 +42,7 @@ def choose(
     if not stat.S_ISREG(status.st_mode):
         raise SessionError(f"{source} is neither a file nor a directory", step="image")
     with open(source, "rb", buffering=0) as file:
-        head = archive.decompressed_head(file, ids.for_unpacking(), disk.HEAD_BYTES)
+        head = archive.decompressed_head(file, ids.UNPACKING, disk.HEAD_BYTES)
     if archive.is_archive(head) or not head.strip(b"\0"):
         return Archive(source)
     if disk.is_disk(head):
