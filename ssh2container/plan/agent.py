@@ -13,6 +13,7 @@ import stat
 
 from ssh2container.errors import Refusal
 
+
 def check(path: bytes, uid: int) -> None:
     """Make sure that ``path`` is our sshd's agent socket. Raises Refusal."""
     shown = os.fsdecode(path)

@@ -196,14 +196,13 @@ class Host:
             for volume in policy.volumes
         }
         self.init_bpf = filters.filter_for(filters.INIT, frozenset())
-        self.bpf = filters.filter_for(policy.seccomp, kept(policy))
+        self.bpf = filters.filter_for(policy.seccomp, kept(policy, self.image))
         self.recorder = filters.recorder_for(policy.seccomp, frozenset())
         self.resolv_conf = _read("/etc/resolv.conf") if policy.network_mode == "host" else b""
         self.agent, self.agent_missing = None, ""
         if policy.allow_agent_forwarding and given and b"SSH_AUTH_SOCK" in given:
             self._observe_agent(given[b"SSH_AUTH_SOCK"], account)
         return self
-
 
     def _observe_agent(self, path: bytes, account: Account) -> None:
         """Take the agent if it is our sshd's; a login does not fail for want of it."""

@@ -97,9 +97,16 @@ class Insider:
         return [*_become(self.uid, self.gid)] if self.ranged and self.uid else []
 
 
-def kept(policy: Policy) -> frozenset[int]:
+def user_of(policy: Policy, image: Image) -> str:
+    """Return whom the session runs as: the policy's word, or the image's own where nobody wrote one."""
+    if policy.userns_mode == "range" and image.user and policy.origin("user") is None:
+        return "root" if image.user.partition(":")[0] == "0" else image.user
+    return policy.user
+
+
+def kept(policy: Policy, image: Image) -> frozenset[int]:
     """Return the capabilities that a session under ``policy`` keeps."""
-    ranged_root = policy.userns_mode == "range" and policy.user == "root"
+    ranged_root = policy.userns_mode == "range" and user_of(policy, image) == "root"
     return ROOT_CAPABILITIES if ranged_root else frozenset()
 
 
@@ -138,14 +145,15 @@ def _in_range(account: Account, policy: Policy, host: Host) -> Insider:
         )
     maps = [_map(image, account.uid), _map(image, account.gid)]
     _require_harmless(policy, host, account)
-    if policy.user == "root":
+    wanted = user_of(policy, image)
+    if wanted == "root":
         who = ("root", "root", 0, 0, "/root")
-    elif policy.user == "self":
+    elif wanted == "self":
         own = image.inside_id
         who = (account.name, account.group, own, own, _home(account.home))
     else:
-        who = _of_image(image, policy.user)
-    return Insider(*who, uid_map=maps[0], gid_map=maps[1], capabilities=kept(policy))
+        who = _of_image(image, wanted)
+    return Insider(*who, uid_map=maps[0], gid_map=maps[1], capabilities=kept(policy, image))
 
 
 def _map(image: Image, own: int) -> Map:
@@ -160,10 +168,11 @@ def _map(image: Image, own: int) -> Map:
 def _of_image(image: Image, name: str) -> tuple[str, str, int, int, str]:
     for line in image.passwd.splitlines():
         fields = line.decode("utf-8", "surrogateescape").split(":")
-        if len(fields) > 5 and fields[0] == name:  # noqa: PLR2004 - passwd(5)
+        # OCI's User is a name or a number, perhaps with a group behind a colon.
+        if len(fields) > 5 and name.partition(":")[0] in fields[0:3:2]:  # noqa: PLR2004 - passwd(5)
             uid, gid = int(fields[2]), int(fields[3])
             if max(uid, gid) < image.range_count:
-                return name, _group(image, gid), uid, gid, _home(fields[5])
+                return fields[0], _group(image, gid), uid, gid, _home(fields[5])
     raise Refusal(
         f"cannot run as {name}",
         f"the image {image.name} has no such user",

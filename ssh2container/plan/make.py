@@ -171,6 +171,8 @@ def make(
     plan.recording = _recording(policy, host, values)
     plan.transfers = _transfers(request, policy)
     plan.directory = home
+    if host.image.working_directory and not request.transfers:
+        plan.directory = host.image.working_directory
     plan.environment = environment.make(
         request,
         policy,

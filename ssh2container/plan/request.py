@@ -13,6 +13,7 @@ SENTINEL = b"ssh2container-session"
 what runs: a client can send that variable itself where AcceptEnv is broad."""
 
 _SFTP_PROGRAMS = (b"internal-sftp", b"sftp-server")
+_TRANSFERS = (b"scp", b"rsync", b"git-upload-pack", b"git-receive-pack")
 _SHELL_CHARACTERS = frozenset(b";&|<>()$`\\\"'*?[]{}~#!\n\r\0")
 
 USAGE = "usage: ssh2container [-l | --login | -c COMMAND | --version | --help]"
@@ -49,6 +50,12 @@ class Request:
             return cls(_kind(original), original)
         shown = b" ".join(arguments)[:80].decode("utf-8", "replace")
         raise Refusal(f"cannot run with the arguments {shown!r}", "this is a login shell", USAGE, "request")
+
+    @property
+    def transfers(self) -> bool:
+        """Whether files are transferred, by names that mean the home where they are relative."""
+        program = self.command.split(None, 1)[0] if self.command.strip() else b""
+        return self.kind == "sftp" or program.rpartition(b"/")[2] in _TRANSFERS
 
     def __repr__(self) -> str:
         return f"Request({self.kind!r}, {self.command!r}, {self.forced!r})"

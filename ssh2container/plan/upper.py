@@ -42,6 +42,8 @@ def prepare(
         *((f"{BASE}/home/{path}", mode, content) for path, mode, content in host.skel),
     ]
     operations: list[Operation] = [fs.MakeTree("the upper layer and its mount points", tuple(entries))]
+    if who.ranged:
+        operations.append(fs.RequireAttributes())
     if who.uid and who.ranged:
         operations.append(fs.GiveTo(BASE + "/home", who.uid, who.gid))
     return operations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.host import run
 from support.login import finish, login, start
-from support.material import busybox_tree
+from support.material import busybox_tree, oci_layout
 from support.users import MakeUser, User
 
 from ssh2container.admin.images.ids import set_aside
@@ -192,3 +193,25 @@ def test_two_sessions_of_a_range_do_not_meet(ranged: Ranged, enrolled: Callable[
     assert not set(ours) & set(theirs)
     assert len(ours) == len(theirs) == 3
     assert inside(user, "cd /proc; echo [0-9]*").pop().split()[0] == "1"
+
+
+def test_an_images_own_user_and_directory_are_the_defaults(
+    enrolled: Callable[[str], User], tmp_path: Path
+) -> None:
+    """OCI's User and WorkingDir hold where the policy says nothing; transfers still begin in the home."""
+    tree = busybox_tree(str(tmp_path / "tree"))
+    config: dict[str, object] = {"User": "service:service", "WorkingDir": "/usr", "Env": ["FROM_IMAGE=yes"]}
+    layer = subprocess.run(["tar", "-C", tree, "-c", "."], capture_output=True, check=True).stdout
+    layout = oci_layout(str(tmp_path / "layout"), [layer], config)
+    name = "oci-" + secrets.token_hex(3)
+    run([CONTROL, "image", "import", "--range", name, f"oci:{layout}"])
+    try:
+        image = Ranged(name)
+        user = enrolled(image.policy())
+        assert inside(user, "id -un; pwd; echo $FROM_IMAGE") == ["service", "/usr", "yes"]
+        root = enrolled(image.policy("user: root\n"))
+        assert inside(root, "id -un; pwd") == ["root", "/usr"]
+        single = enrolled(f"image: {name}\nshell: [/bin/sh]\n")
+        assert inside(single, "id -un; pwd; echo $FROM_IMAGE") == [single.name, "/usr", "yes"]
+    finally:
+        run([CONTROL, "image", "rm", name])

@@ -8,10 +8,10 @@ import time
 from ssh2container.admin.language import compiler, provenance
 from ssh2container.admin.language.problems import PolicyError, Problem
 from ssh2container.errors import Refusal, SessionError
-from ssh2container.plan.insider import kept
+from ssh2container.plan.insider import ROOT_CAPABILITIES
 from ssh2container.policy import layers, rules, store
 from ssh2container.policy.merge import merge
-from ssh2container.policy.policy import Policy
+from ssh2container.policy.policy import Policy, Seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,11 @@ def build_filters(built: Built, places: Places) -> None:
     # pyseccomp runs ldconfig at import; only this step needs it.
     from ssh2container.admin.seccomp import build as filters
 
-    wanted = {(policy.seccomp, kept(policy)): None for policy in policies(places)}
+    wanted: dict[tuple[Seccomp, frozenset[int]], None] = {}
+    for policy in policies(places):
+        wanted[policy.seccomp, frozenset()] = None
+        if policy.userns_mode == "range":
+            wanted[policy.seccomp, ROOT_CAPABILITIES] = None
     try:
         built.filters = filters.compile_all(list(wanted))
     except (OSError, ValueError, RuntimeError, LookupError) as error:

@@ -148,6 +148,28 @@ class MakeTree(Operation):
                 os.chmod(path, mode)
 
 
+class RequireAttributes(Operation):
+    """Make sure that the upper layer can note a directory that replaced one of the image.
+
+    Without user extended attributes on tmpfs (before Linux 6.6) ``rm -r d; mkdir d`` fails with EIO for
+    directories of the image (Documentation/filesystems/overlayfs.rst).
+    """
+
+    __slots__ = ()
+    step = "attributes"
+    remedies = {95: "this kernel's tmpfs has no user extended attributes: use userns_mode: single"}
+
+    def __init__(self) -> None:
+        super().__init__("userns_mode")
+
+    def describe(self) -> str:
+        return "make sure that the upper layer takes extended attributes"
+
+    def apply(self, state: State) -> None:
+        os.setxattr(UPPER, "user.ssh2container", b"")
+        os.removexattr(UPPER, "user.ssh2container")
+
+
 class GiveTo(Operation):
     """Give a directory of the memory file system, with all in it, to ids of the map."""
 
