@@ -137,7 +137,7 @@ def _entry() -> Iterator[Finding]:
             NOTE,
             "code.launcher",
             SHELL,
-            "is a script: a client's LD_PRELOAD and the like act before its first line where sshd lets them in",
+            "is a script: a client's LD_PRELOAD acts before its first line where sshd lets it in",
             "keep AcceptEnv narrow, or run install.sh where there is a C compiler",
         )
     first = text.partition("\n")[0]
