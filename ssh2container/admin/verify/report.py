@@ -34,6 +34,8 @@ def verify(starter: Starter, advance: Advance = lambda _: None) -> list[Row]:
         advance(probe.name)
         outcome, detail = _judge(probe, starter)
         rows.append(_row(probe.name, probe.group, probe.source, outcome, detail))
+    null = subprocess.DEVNULL
+    starter.start("tidy", stdin=null, stdout=null, stderr=null).wait(_DEADLINE_SECONDS)
     return rows
 
 

@@ -21,6 +21,7 @@ from ssh2container.errors import SessionError
 from ssh2container.kernel import process
 from ssh2container.plan.account import Account
 from ssh2container.policy import store
+from ssh2container.record import registry
 from ssh2container.run.launch import launch
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 PROBING = "probes"
 """The scenario that runs the corpus; the others are in :mod:`scenarios`."""
+TIDYING = "tidy"
+"""No session at all: what killed monitors left in the user's registry is removed, as his next login would."""
 
 _CODECS = ("ascii", "utf-8", "idna")
 """Python imports a codec when it is first used: inside there is nothing to import from."""
@@ -46,6 +49,8 @@ def main(scenario: str, helper: str, change: Callable[[Plan], Plan] = _same) -> 
 
     helper: path of the static program, "" for none. change: for the tests, which leave out one layer.
     """
+    if scenario == TIDYING:
+        _tidy()
     process.block_signals()
     process.reset_signals()
     baits = None
@@ -69,6 +74,14 @@ def main(scenario: str, helper: str, change: Callable[[Plan], Plan] = _same) -> 
         if baits is not None and baits.pid == os.getpid():
             baits.remove()
     outcome.leave()
+
+
+def _tidy() -> NoReturn:
+    directory = registry.runtime_directory()
+    if directory is not None:
+        with registry.Lock(directory):
+            registry.count(directory)
+    os._exit(0)
 
 
 def _session(

@@ -92,7 +92,7 @@ for _name in ("root/etc", "environ", "mem", "maps", "pagemap", "auxv", "io", "st
         lambda _, name=_name: os.read(os.open(f"/proc/1/{name}", os.O_RDONLY), 16),  # type: ignore[misc]
         EACCES,
         EPERM,
-        weak=(ENOENT, EIO),
+        weak=(ENOENT,),
     )
 
 
