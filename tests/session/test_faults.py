@@ -128,6 +128,8 @@ def test_death_in_the_set_up_leaves_nothing(user: User, name: str) -> None:
     """SIGKILL to whichever process makes the call, at each of its occurrences (in steps, to save time)."""
     counts = calls_of_a_session(user)
     occurrences = max((calls.get(name, 0) for calls in counts.values()), default=0)
+    if name == "execve" and occurrences > 1:
+        occurrences -= 1  # strace counts the one by which it starts the shell, but puts no fault there
     for number in range(1, occurrences + 1, 1 + occurrences // 6):
         done, _ = traced(user, "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
         assert done.status != 0, f"{name} number {number}"
