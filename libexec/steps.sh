@@ -3,7 +3,7 @@
 # what makes a run after a kill complete the work and a second run change nothing.
 
 readonly python=/usr/bin/python3
-readonly needed_packages=(python3 python3-prctl python3-yaml python3-click python3-rich libseccomp2)
+readonly needed_packages=(python3 python3-prctl python3-yaml python3-click python3-rich libseccomp2 patchelf)
 readonly build_packages=(gcc libc6-dev libpython3-dev)
 extra_packages=()
 readonly needed_modules=(prctl yaml click rich)

@@ -26,6 +26,8 @@ GENERATED = "/run/ssh2container/etc"
 """Where the generated files of an image are inside; its skeleton links /etc/passwd there."""
 
 _BELOW_MOUNTS = ("/tmp/", "/dev/shm/")
+_OWN = ("/dev", "/proc", "/sys", "/run", "/etc")
+"""Where an image has no say."""
 
 
 def prepare(
@@ -37,7 +39,7 @@ def prepare(
     """
     entries = [
         *_directories(),
-        *_mount_points(places, sealed=not who.ranged),
+        *_mount_points(places, () if who.ranged else host.image.writable, sealed=not who.ranged),
         *(_for_range(host, generated) if who.ranged else _for_single(host, generated)),
         *((f"{BASE}/home/{path}", mode, content) for path, mode, content in host.skel),
     ]
@@ -67,25 +69,41 @@ def _directories() -> list[Entry]:
     ]
 
 
-def _mount_points(places: list[tuple[str, bool]], *, sealed: bool) -> list[Entry]:
-    """Make the targets; ``sealed``: as anywhere, a user cannot write to the directories around them."""
+def _mount_points(
+    places: list[tuple[str, bool]], writable: tuple[tuple[str, int], ...], *, sealed: bool
+) -> list[Entry]:
+    """Make the targets, and the directories that the image means for everybody to write to.
+
+    sealed: as anywhere, a user cannot write to the directories around them.
+    """
     entries: list[Entry] = []
     made = {"", "/run", "/var", "/var/tmp", "/tmp"}
     around = ["", "/var"]
-    for target, directory in sorted(places):
-        if target.startswith(_BELOW_MOUNTS) or any(target.startswith(other + "/") for other, _ in places):
-            continue  # made when it is attached: its parent is a mount of its own
-        parents = target.split("/")[1:-1]
+
+    def make(path: str, mode: int, content: bytes | None) -> None:
+        parents = path.split("/")[1:-1]
         for depth in range(1, len(parents) + 1):
             parent = "/" + "/".join(parents[:depth])
             if parent not in made:
                 made.add(parent)
                 entries.append((UPPER + parent, 0o755, None))
                 around.append(parent)
-        if target not in made:
-            made.add(target)
-            entries.append((UPPER + target, 0o755 if directory else 0o644, None if directory else b""))
+        if path not in made:
+            made.add(path)
+            entries.append((UPPER + path, mode, content))
+
+    for target, directory in sorted(places):
+        if not _is_covered(target, places):
+            make(target, 0o755 if directory else 0o644, None if directory else b"")
+    for path, mode in sorted(writable):
+        if not _is_covered(path + "/", places) and not path.startswith(_OWN):
+            make(path, mode, None)
     return [*entries, *((UPPER + path, 0o555, None) for path in around if sealed)]
+
+
+def _is_covered(path: str, places: list[tuple[str, bool]]) -> bool:
+    """Whether ``path`` is inside something attached later, and is made then if it has to be."""
+    return path.startswith(_BELOW_MOUNTS) or any(path.startswith(other + "/") for other, _ in places)
 
 
 def _for_single(host: Host, generated: Mapping[str, bytes]) -> list[Entry]:
