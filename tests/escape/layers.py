@@ -31,7 +31,8 @@ ROOMS = (confinement, filesystem, identity, landlock, limits, network, proc)
 def kind(name: str) -> type[Operation]:
     """The operation of this name."""
     (found,) = {getattr(room, name) for room in ROOMS if hasattr(room, name)}
-    assert issubclass(found, Operation)
+    if not (isinstance(found, type) and issubclass(found, Operation)):
+        raise TypeError(f"{name} is no operation")
     return found
 
 
