@@ -211,7 +211,6 @@ def make(
         identity.SetHostname(hostname, "hostname"),
         *((network.LoopbackUp(),) if plan.namespaces & namespaces.CLONE_NEWNET else ()),
         *tree.build(policy, host, who, generated, values),
-        *_limits(policy),
         confinement.DropBoundingSet(host.last_capability, who.capabilities),
         # Root of a range needs its capabilities back at setuid(2); everybody else must not get any.
         *(() if who.capabilities else (confinement.LockSecurebits(),)),
@@ -222,6 +221,8 @@ def make(
     )
     plan.payload = (
         *walls.around_files(policy, host.landlock, home=home, values=values, whole_system=who.ranged),
+        # Not pid 1's: what it has open grows with the logins that share the container.
+        *_limits(policy),
         confinement.LoadFilter(policy.seccomp.profile, host.bpf, "seccomp"),
         # After the filter: of two refusals the kernel takes, and records, the later one's.
         *((confinement.RecordViolations(host.recorder, "seccomp"),) if host.recorder else ()),

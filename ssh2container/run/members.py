@@ -35,6 +35,7 @@ _LEAVING_S = 0.5
 _LARGEST_REQUEST = 4 << 20
 _F_GET_SEALS, _SEALED = 1034, 0xF
 _UNMAPPED = 65534
+_NEVER = float("inf")
 
 
 class Member:
@@ -64,6 +65,7 @@ class Members:
         self._main: Member | None = None
         self._members: dict[int, Member] = {}
         self._admitted = False
+        self._alone_since = time.monotonic()
         self._stopping = 0.0
         self._signals = process.signal_descriptor((signal.SIGCHLD,))
         self._poll = select.poll()
@@ -86,14 +88,8 @@ class Members:
         self._attend()
 
     def _attend(self) -> NoReturn:
-        idle = time.monotonic() + _FIRST_LOGIN_S if self._main is None else 0.0
         while True:
-            deadlines = [member.deadline for member in self._members.values() if member.deadline]
-            deadlines += [at for at in (idle, self._stopping) if at]
-            timeout = None
-            if deadlines:
-                timeout = max(0, int((min(deadlines) - time.monotonic()) * 1000) + 1)
-            for action in [self._on.get(descriptor) for descriptor, _ in self._poll.poll(timeout)]:
+            for action in [self._on.get(descriptor) for descriptor, _ in self._poll.poll(self._remaining())]:
                 # An action before it may have closed this one's descriptor.
                 if action is not None and action in self._on.values():
                     action()
@@ -101,23 +97,29 @@ class Members:
             for member in [m for m in self._members.values() if m.deadline and m.deadline <= now]:
                 member.deadline = 0.0
                 _kill(member.child, signal.SIGKILL)
-            if self._main is None:
-                idle = self._idle_until(idle, now)
-                if (idle and idle <= now) or (self._stopping and self._stopping <= now):
+            if self._members:
+                self._alone_since = now
+            if self._stopping:
+                if self._stopping <= now:
                     os._exit(0)
+            elif self._end_of_wait() <= now:
+                self._stop()
 
-    def _idle_until(self, idle: float, now: float) -> float:
-        """Return when a shared container that nobody uses begins to end; 0 while somebody does."""
-        if self._members or self._stopping:
-            return 0.0
+    def _remaining(self) -> int | None:
+        """Return the milliseconds until something is due, None when nothing is."""
+        due = min([m.deadline for m in self._members.values() if m.deadline], default=_NEVER)
+        due = min(due, self._stopping or self._end_of_wait())
+        return None if due == _NEVER else max(0, int((due - time.monotonic()) * 1000) + 1)
+
+    def _end_of_wait(self) -> float:
+        """Return when a shared container that nobody uses begins to end."""
+        if self._main is not None or self._members:
+            return _NEVER
         if not self._admitted:
-            return idle
-        linger = self._plan.linger if self._listener is not None else 0.0
-        idle = idle or now + linger
-        if idle <= now:
-            self._stop()
-            return 0.0
-        return idle
+            return self._alone_since + _FIRST_LOGIN_S
+        if self._listener is None:
+            return self._alone_since
+        return _NEVER if self._plan.linger < 0 else self._alone_since + self._plan.linger
 
     def _stop(self) -> None:
         """Let nobody in any more and ask everything inside to end; pid 1 ends with the last, or in time."""
@@ -229,7 +231,10 @@ class Members:
             return
         try:
             descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+        except BlockingIOError:
+            return  # whoever it was has gone again
         except OSError:
+            self._refuse_others()  # out of descriptors: better nobody in than busy for ever
             return
         end = _socket.socket(fileno=descriptor)
         if not _uid(end) == _uid(listener) != _UNMAPPED:

@@ -32,7 +32,8 @@ def run(live: Live, words: Sequence[str], *, interactive: bool) -> int:
     interactive: give it a terminal, and ours to it while it runs. Raises SessionError.
     """
     owner = live.container or live
-    if live.hint.fields.get("container") and live.container is None:
+    shared = not live.hint.is_container and live.hint.fields.get("container")
+    if shared and live.container is None:
         raise SessionError(f"cannot join session {live.id}", "its container has no owner any more")
     place = f"{registry.DIRECTORY}/{owner.who.uid}/{owner.hint.name}{registry.SOCKET}"
     like = terminal.likeness(0) if interactive else b""
