@@ -72,7 +72,7 @@ class Deadlines:
             ends.append((self._started + self._longest_s, "max_duration", self._longest_s))
         if self._idle_s is not None:
             ends.append((active + self._idle_s, "idle_timeout", self._idle_s))
-        return min(ends)
+        return min(ends, default=(NEVER, "", 0.0))
 
 
 def _why(reason: str, limit_s: float, idle_s: float) -> str:

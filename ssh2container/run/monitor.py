@@ -127,6 +127,8 @@ class Monitor:
                 "its first process was killed, perhaps for want of memory",
                 step="wait",
             )
+        if self._reason == "hangup" and self._status == 0:
+            self._reason = "exit"  # a client that had all that it wanted
         killed = signal.SIGHUP if self._reason == "hangup" else signal.SIGKILL
         traffic = None if self._relay is None else self._relay.traffic
         return Outcome(killed if self._status is None else self._status, self._reason, traffic)

@@ -1,0 +1,89 @@
+"""The login shell on a terminal of the test's own, without sshd; and strace over live processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from support.host import until
+from support.login import start
+from support.users import User
+
+
+class Outer:
+    """A session on a terminal of the test's own, whose other side the test holds."""
+
+    def __init__(
+        self, user: User, *arguments: str, rows: int = 24, columns: int = 80, stdin: int | None = None
+    ) -> None:
+        """stdin: what to have in place of the terminal."""
+        self.master, slave = pty.openpty()
+        os.set_blocking(self.master, False)
+        os.fchown(slave, user.uid, user.gid)
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+        self.before = termios.tcgetattr(slave)
+        self.slave = slave
+        given = slave if stdin is None else stdin
+        self.process = start(user, *arguments, stdin=given, stdout=slave, stderr=slave)
+        self.shown = b""
+
+    def expect(self, text: bytes) -> bytes:
+        """All that was shown up to and with ``text``, which is then forgotten."""
+
+        def found() -> bool:
+            if select.select([self.master], [], [], 0.05)[0]:
+                self.shown += os.read(self.master, 65536)
+            return text in self.shown
+
+        until(found, f"{text!r} is shown")
+        seen, _, self.shown = self.shown.partition(text)
+        return seen + text
+
+    def send(self, text: bytes) -> None:
+        os.write(self.master, text)
+
+    def ended(self) -> int:
+        until(lambda: self.process.poll() is not None, "the session ends")
+        return self.process.returncode
+
+
+@contextmanager
+def outer(user: User, *arguments: str, **options: int) -> Iterator[Outer]:
+    session = Outer(user, *arguments, **options)
+    try:
+        yield session
+    finally:
+        os.close(session.master)
+        os.close(session.slave)
+        until(lambda: session.process.poll() is not None, "the session ends")
+
+
+@contextmanager
+def traced(pids: list[int], trace: str) -> Iterator[list[str]]:
+    """The system calls of processes while the block lasts; the list is filled at its end."""
+    calls: list[str] = []
+    attach = [word for pid in pids for word in ("-p", str(pid))]
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-qq", "-e", f"trace={trace}", *attach], stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: all(_tracer_of(pid) for pid in pids), "strace is attached")
+    try:
+        yield calls
+    finally:
+        tracer.terminate()
+        assert tracer.stderr
+        calls += [line for line in tracer.stderr.read().splitlines() if "detached" not in line]
+        tracer.wait()
+
+
+def _tracer_of(pid: int) -> int:
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return int(re.findall(r"TracerPid:\t(\d+)", file.read())[0])
