@@ -1,0 +1,84 @@
+"""The command line of ``tests/benchmarks/run``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+
+import click
+from rich.console import Console
+from support.host import run
+from support.ledger import CACHE, Ledger
+from support.syslog import Syslog
+from support.users import Users
+
+from benchmarks import machine, memory, peers, scale, start_up, table, throughput
+from benchmarks.table import Section
+
+POLICY = "image: host\n"
+SECTIONS = ("start-up", "memory", "throughput", "beside", "growth", "logins")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every sample.")
+@click.option("--peers", "with_peers", is_flag=True, help="Install the other programs that this system has.")
+@click.option("--rounds", default=60, show_default=True, help="Runs of each command of the start-up table.")
+@click.option("--sessions", default=100, show_default=True, help="Idle sessions of the memory table.")
+@click.option("--live", default=500, show_default=True, help="Live sessions beside which one is started.")
+@click.option("--closed", default=1000, show_default=True, help="Sessions after which growth is looked for.")
+@click.option("--mib", default=1024, show_default=True, help="Data of the throughput table.")
+@click.argument("sections", nargs=-1, type=click.Choice(SECTIONS))
+def main(
+    as_json: bool,  # noqa: FBT001
+    with_peers: bool,  # noqa: FBT001
+    rounds: int,
+    sessions: int,
+    live: int,
+    closed: int,
+    mib: int,
+    sections: tuple[str, ...],
+) -> None:
+    """Measure the installed product. SECTIONS: what to measure, by default everything."""
+    if with_peers:
+        peers.install()
+    about = machine.describe()
+    ledger, log = Ledger.open(), Syslog()
+    users = Users(ledger)
+    log.start()
+    try:
+        ours, other = users.make(POLICY), users.make(POLICY)
+        plain = users.make(None, "/bin/bash")
+        run(["/usr/bin/ssh2containerctl", "compile"]).ok()
+        tables: dict[str, Callable[[], Section]] = {
+            "start-up": lambda: start_up.measure(ours, rounds, _directory(ledger)),
+            "memory": lambda: memory.measure(ours, tuple({min(20, sessions), sessions})),
+            "throughput": lambda: throughput.measure(ours, plain, mib, 5, _directory(ledger)),
+            "beside": lambda: scale.beside(ours, other, live, rounds),
+            "growth": lambda: scale.growth(ours, closed),
+            "logins": lambda: scale.logins(ours, plain, 40, _directory(ledger)),
+        }
+        results = []
+        for name in sections or SECTIONS:
+            with Console(stderr=True).status(f"measuring {name}"):
+                results.append(tables[name]())
+    finally:
+        users.remove_all()
+        log.stop()
+        ledger.settle()
+    if as_json:
+        click.echo(table.as_json(about, results))
+    else:
+        table.show(about, results)
+
+
+def _directory(ledger: Ledger) -> str:
+    """Make a directory that is gone after the run and that users can read."""
+    directory = tempfile.mkdtemp(prefix="benchmark-", dir=CACHE)
+    ledger.note_path(directory)
+    os.chmod(directory, 0o755)
+    return directory
+
+
+if __name__ == "__main__":
+    main()
