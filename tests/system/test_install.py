@@ -76,8 +76,9 @@ def test_what_is_installed(installed: Installation) -> None:
     machine = installed.machine
     version = machine.run("readlink", f"{LIB}/current").stdout.strip()
     assert machine.run("/usr/bin/ssh2container", "--version").stdout == f"ssh2container {version}\n"
-    first = machine.run("head", "-n1", "/usr/bin/ssh2container").stdout
+    first = machine.run("head", "-n1", f"{LIB}/login").stdout
     assert first == "#!/usr/bin/python3 -ISB\n"
+    assert machine.run("head", "-c4", "/usr/bin/ssh2container").stdout == "\x7fELF"
     places = [f"{root}/ssh2container" for root in ("/usr/lib", "/etc", "/usr/share", "/var/lib")]
     weak = ["-not", "-type", "l", "(", "-not", "-uid", "0", "-o", "-perm", "/022", ")"]
     assert not machine.run(
