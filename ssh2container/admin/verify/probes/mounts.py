@@ -181,6 +181,25 @@ GROUP.refused(
 )
 
 
+GROUP.refused(
+    "clone into a user namespace with high bits set",
+    "clone(2); CVE-2019-10063's way",
+    lambda _: clone(calls.CLONE_NEWUSER | 1 << 32),
+    EPERM,
+    ENOSPC,
+    calls=("clone",),
+)
+GROUP.refused(
+    "unshare a user namespace with high bits set",
+    "unshare(2); CVE-2019-10063's way",
+    lambda _: call("unshare", calls.CLONE_NEWUSER | 1 << 32),
+    EPERM,
+    ENOSPC,
+    EINVAL,
+    calls=("unshare",),
+)
+
+
 @GROUP.check("the second lock on user namespaces", "namespaces(7), max_user_namespaces")
 def _second_lock(_: Surroundings) -> str:
     path = "/proc/sys/user/max_user_namespaces"

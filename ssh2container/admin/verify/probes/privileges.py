@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GROUP = Group("Privileges")
 
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 27, 28, 38, 47
-_PR_CAPBSET_READ, _PR_SET_SECCOMP = 23, 22
+_PR_CAPBSET_READ, _PR_SET_SECCOMP, _PR_SET_MM = 23, 22, 35
 _AMBIENT_RAISE = 2
 _CAP_SYS_ADMIN = 21
 _LOCKED = 0b11101111
@@ -346,4 +346,14 @@ GROUP.refused(
     EROFS,
     EACCES,
     18,  # EXDEV
+)
+
+
+GROUP.refused(
+    "exchange the own program file",
+    "PR_SET_MM_EXE_FILE(2const)",
+    lambda _: call("prctl", _PR_SET_MM, 13, 0, 0, 0),
+    EPERM,
+    EINVAL,
+    calls=("prctl",),
 )

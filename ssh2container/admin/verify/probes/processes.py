@@ -349,3 +349,22 @@ GROUP.refused(
     weak=(EINVAL, EAFNOSUPPORT),
     calls=("fanotify_init",),
 )
+
+
+def _write_to_init(name: str) -> int:
+    descriptor = os.open(f"/proc/1/{name}", os.O_WRONLY)
+    try:
+        return os.write(descriptor, b"1")
+    finally:
+        os.close(descriptor)
+
+
+for _name in ("oom_score_adj", "comm", "coredump_filter", "clear_refs", "timerslack_ns", "autogroup"):
+    GROUP.refused(
+        f"write /proc/1/{_name}",
+        "proc_pid(5)",
+        lambda _, name=_name: _write_to_init(name),  # type: ignore[misc]
+        EACCES,
+        EPERM,
+        weak=(ENOENT,),
+    )
