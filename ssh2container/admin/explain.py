@@ -6,6 +6,7 @@ import os
 
 from ssh2container.kernel import namespaces
 from ssh2container.plan.account import Account
+from ssh2container.plan.greeting import spell
 from ssh2container.plan.host import Host
 from ssh2container.plan.make import make
 from ssh2container.plan.request import Request
@@ -66,6 +67,14 @@ class Explanation:
                 )
         return found
 
+    def meanwhile(self) -> list[dict[str, Any]]:
+        """Return what goes along with the session: words, key and the key's place."""
+        found = []
+        for key, words in meanwhile(self.plan, self.policy):
+            origin = self.policy.origin(key)
+            found.append({"describe": words, "key": key, "origin": str(origin) if origin else None})
+        return found
+
     def as_json(self) -> dict[str, Any]:
         """Return everything, for another program."""
         environment = {os.fsdecode(k): os.fsdecode(v) for k, v in self.plan.environment.items()}
@@ -78,6 +87,7 @@ class Explanation:
             "program": self.plan.program.describe(),
             "directory": self.plan.directory,
             "terminal": self.plan.terminal,
+            "meanwhile": self.meanwhile(),
             "environment": environment,
             "weaker": [{"key": key, "means": means, "origin": place} for key, means, place in self.weaker],
         }
@@ -95,6 +105,39 @@ def explain(user: str, words: Sequence[str], *, terminal: bool | None = None) ->
     arguments = [b"-c", os.fsencode(" ".join(words))] if words else []
     request = Request.parse(arguments, {})
     return Explanation(account, policy, make(request, account, policy, host, {b"TERM": b"xterm-256color"}))
+
+
+def meanwhile(plan: Plan, policy: Policy) -> list[tuple[str, str]]:
+    """Return (key, words) of what the monitor does beside waiting: limits in time, and records."""
+    found = []
+    if plan.greeting:
+        key = next((key for key in ("banner", "motd") if getattr(policy, key)), "welcome")
+        found.append((key, f"show {plan.greeting.count(b'\n')} lines on the terminal first"))
+    limits = plan.deadlines
+    if limits is not None:
+        grace = f"ask it to end, and kill it after {spell(plan.grace)}"
+        if limits.max_duration is not None:
+            found.append(("sessions.max_duration", f"after {spell(limits.max_duration)}: {grace}"))
+        if limits.idle_timeout is not None and plan.terminal:
+            idle = spell(limits.idle_timeout)
+            found.append(("sessions.idle_timeout", f"when nothing is typed or shown for {idle}: {grace}"))
+        if limits.warn_before:
+            found.append(("sessions.warn_before", f"warn of that {spell(limits.warn_before)} before"))
+    record = plan.recording
+    if record is not None:
+        what = "what the terminal shows and what is typed" if record.input else "what the terminal shows"
+        if record.to == "collector":
+            where = "to the collector, which keeps it out of the user's reach"
+        else:
+            where = f"to {record.directory}, untrusted: the user's uid can change what is there"
+        end = "end the session" if record.on_failure == "end_session" else "go on"
+        found += [
+            ("record.to", f"record {what}, {where}"),
+            ("record.on_failure", f"{end} when that fails"),
+        ]
+    if plan.transfers is not None:
+        found.append(("record.transfers", "record the names of transferred files, as far as they are shown"))
+    return found
 
 
 def weaker(policy: Policy) -> list[tuple[str, str, str]]:

@@ -45,6 +45,11 @@ def command(user: str, words: tuple[str, ...], *, as_json: bool, terminal: bool 
         out.print(f"{number:4}  {escape(printable(step['describe']))}{why}")
     out.print(f"[bold]Then:[/] {escape(printable(explained.plan.program.describe()))}")
     out.print(f"      in {escape(printable(explained.plan.directory))}")
+    if explained.meanwhile():
+        out.print("[bold]Meanwhile the monitor will[/]")
+    for item in explained.meanwhile():
+        origin = escape(item["origin"] or "built-in")
+        out.print(f"      {escape(printable(item['describe']))}  [dim]# {escape(item['key'])}, {origin}[/]")
     if explained.weaker:
         out.print("[bold]Weaker than the default[/]")
         for key, means, place in explained.weaker:

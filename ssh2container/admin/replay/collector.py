@@ -25,6 +25,7 @@ DIRECTORY = "/var/log/ssh2container/recordings"
 FIRST_DESCRIPTOR = 3
 """Where systemd hands over the listening socket (SD_LISTEN_FDS_START)."""
 _GREETING = re.compile(rb"ssh2container-record 1 ([0-9a-f]{10})\n")
+_LONGEST_GREETING = 64
 _CHUNK = 1 << 18
 _LEAVES_FREE = 0.05
 """The part of the file system that recordings leave free: the log itself has to go on."""
@@ -87,7 +88,7 @@ class Recording:
 
     def _greet(self, data: bytes) -> None:
         self._said += data
-        if b"\n" not in self._said and len(self._said) < len(data) + 64:
+        if b"\n" not in self._said and len(self._said) <= _LONGEST_GREETING:
             return
         greeting = _GREETING.fullmatch(self._said)
         if not greeting:
