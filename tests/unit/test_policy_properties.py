@@ -13,9 +13,11 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from support import planning
 from support.generated import documents, dump, policies
 from support.policies import Tree, policy, problems, read, shown
 
+from ssh2container.admin.explain import Explanation
 from ssh2container.admin.language import provenance, schema
 from ssh2container.admin.language.declaration import Setting
 from ssh2container.admin.language.problems import PolicyError
@@ -48,8 +50,15 @@ def test_show_writes_a_policy_that_means_the_same(texts: list[str]) -> None:
     assert again.digest == made.digest
 
 
+chains = st.lists(documents, min_size=5, max_size=5), st.lists(documents, max_size=3), st.booleans()
+"""Texts of the five files of a chain and of profiles, and whether everybody is admitted."""
+LOGINS = (("al", ()), ("al", ("g",)), ("al", ("h", "g")), ("bo", ("h",)), ("bo", ()))
+"""Users with their groups."""
+REQUESTS = ((), (b"-c", b"rsync --server . /tmp"), (b"-c", b"/usr/lib/openssh/sftp-server"))
+
+
 @patient(40)
-@given(st.lists(documents, min_size=5, max_size=5), st.lists(documents, max_size=3), st.booleans())
+@given(*chains)
 def test_compiled_and_slow_path_give_the_same_policy(
     chain: list[str],
     profiles: list[str],
@@ -57,16 +66,8 @@ def test_compiled_and_slow_path_give_the_same_policy(
 ) -> None:
     base = tempfile.mkdtemp()
     try:
-        tree = Tree(base)
-        for number, text in enumerate(profiles):
-            tree.write(f"share/p{number}", text)
-        extends = "extends: [" + ", ".join(f"p{number}" for number in range(len(profiles))) + "]\n"
-        tree.write("config", f"group_order: [g, h]\nadmit: {'everybody' if everybody else 'listed'}")
-        for part, text in zip(
-            ("defaults", "groups/g", "groups/h", "users/al", "enforced"), chain, strict=True
-        ):
-            tree.write(part, extends + text if text.strip() != "{}" else extends)
-        for user, groups in (("al", ()), ("al", ("g",)), ("al", ("h", "g")), ("bo", ("h",)), ("bo", ())):
+        tree = _grow(base, chain, profiles, everybody=everybody)
+        for user, groups in LOGINS:
             shutil.rmtree(f"{base}/var/compiled", ignore_errors=True)
             slow = _outcome(tree, user, *groups)
             assert tree.compile().problems == []
@@ -77,11 +78,66 @@ def test_compiled_and_slow_path_give_the_same_policy(
         shutil.rmtree(base)
 
 
+@patient(40)
+@given(*chains)
+def test_compiled_and_slow_path_give_the_same_plan(
+    chain: list[str],
+    profiles: list[str],
+    everybody: bool,  # noqa: FBT001
+) -> None:
+    """Whatever a client asks for: each operation with all its bytes, and what `explain` says of it."""
+    base = tempfile.mkdtemp()
+    try:
+        tree = _grow(base, chain, profiles, everybody=everybody)
+        slow = [_planned(tree, user, groups, request) for user, groups in LOGINS for request in REQUESTS]
+        assert tree.compile().problems == []
+        tree.logged.clear()
+        fast = [_planned(tree, user, groups, request) for user, groups in LOGINS for request in REQUESTS]
+        assert fast == slow
+        assert tree.logged == []
+    finally:
+        shutil.rmtree(base)
+
+
+def test_the_property_would_see_a_difference() -> None:
+    """What the property compares says whatever reaches a session, contents of files included."""
+    plans = [
+        str(planning.contents(planning.plan(policy(text))))
+        for text in ("", "hostname: other\n", "ulimits: {nofile: 3}\n", "environment: {A: b}\n",
+                     "seccomp: {deny: [ptrace]}\n", "storage_opt: {size: 3m}\n", "stop_grace_period: 3s\n")
+    ]  # fmt: skip
+    assert len(set(plans)) == len(plans)
+
+
+def _grow(base: str, chain: list[str], profiles: list[str], *, everybody: bool) -> Tree:
+    """Write a configuration: each file of the chain extends all profiles."""
+    tree = Tree(base)
+    for number, text in enumerate(profiles):
+        tree.write(f"share/p{number}", text)
+    extends = "extends: [" + ", ".join(f"p{number}" for number in range(len(profiles))) + "]\n"
+    tree.write("config", f"group_order: [g, h]\nadmit: {'everybody' if everybody else 'listed'}")
+    for part, text in zip(("defaults", "groups/g", "groups/h", "users/al", "enforced"), chain, strict=True):
+        tree.write(part, extends + text if text.strip() != "{}" else extends)
+    return tree
+
+
 def _outcome(tree: Tree, user: str, *groups: str) -> Policy | str:
     try:
         return tree.load(user, *groups)
     except Refusal as refusal:
         return str(refusal)
+
+
+def _planned(tree: Tree, user: str, groups: tuple[str, ...], request: tuple[bytes, ...]) -> Any:
+    """What one login would do, or the line with which it is refused."""
+    account = planning.account(user, *groups)
+    given = {b"TERM": b"xterm", b"LANG": b"C.UTF-8", b"na_x": b"1"}
+    try:
+        made = tree.load(user, *groups)
+        planned = planning.plan(made, request, given, account, terminal=not request)
+    except Refusal as refusal:
+        return str(refusal)
+    return planning.contents(planned), Explanation(account, made, planned).as_json()
 
 
 @patient()
