@@ -112,7 +112,8 @@ def meanwhile(plan: Plan, policy: Policy) -> list[tuple[str, str]]:
     found = []
     if plan.greeting:
         key = next((key for key in ("banner", "motd") if getattr(policy, key)), "welcome")
-        found.append((key, f"show {plan.greeting.count(b'\n')} lines on the terminal first"))
+        lines = len(plan.greeting.splitlines())
+        found.append((key, f"show {lines} lines on the terminal first"))
     limits = plan.deadlines
     if limits is not None:
         grace = f"ask it to end, and kill it after {spell(plan.grace)}"
