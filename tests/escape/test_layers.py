@@ -5,11 +5,12 @@ This is also the proof that the probes can fail.
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable
 
 import pytest
-from support.users import User
+from support.users import MakeUser, User
 from support.verification import Report, failed, start
 
 Without = Callable[..., Report]
@@ -198,3 +199,16 @@ def test_without_a_root_of_its_own_the_session_sees_the_host(without: Without) -
     assert not {
         name for name in found if name.startswith(("write to /etc", "write to /usr", "setns", "unshare"))
     }
+
+
+def test_on_the_hosts_network_landlock_keeps_abstract_sockets(make_user: MakeUser) -> None:
+    """From ABI 6; without it the policy's key is named."""
+    user = make_user("image: host\nnetwork_mode: host\n")
+    name = "connect to the host's abstract socket"
+    results = []
+    for left_out in ([], ["RestrictFiles"]):
+        rows = [json.loads(line) for line in start(user, "probes", *left_out).out.splitlines()]
+        (row,) = (row for row in rows if row["name"] == name)
+        results.append((row["result"], row["key"]))
+    assert results[1] == ("expected-by-policy", "network_mode")
+    assert results[0] in (("pass", ""), results[1]), "a kernel of an older ABI has no scopes"
