@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from ssh2container.admin.verify.probes import (
+    changes,
     devices,
     files,
+    ipc,
     kernel,
     mounts,
+    namespaces,
     privileges,
     proc,
     processes,
     resources,
 )
 
-MODULES = (mounts, proc, devices, privileges, processes, kernel, files, resources)
-PROBES = tuple(probe for module in MODULES for probe in module.GROUP.probes)
+MODULES = (mounts, namespaces, proc, devices, privileges, processes, ipc, kernel, files, changes, resources)
+"""Some groups fill more than one module."""
+GROUPS = tuple({id(module.GROUP): module.GROUP for module in MODULES}.values())
+PROBES = tuple(probe for group in GROUPS for probe in group.probes)
 """Resources last: they use up what the others need."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import _thread
 import os
-from errno import EACCES, EINVAL, ENOENT, ENOSPC, ENOSYS, EPERM, EROFS
+from errno import EACCES, EINVAL, ENOENT, ENOSYS, EPERM, EROFS
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.verify import calls
-from ssh2container.admin.verify.calls import AT_FDCWD, call, clone, clone3, words
+from ssh2container.admin.verify.calls import AT_FDCWD, call, words
 from ssh2container.admin.verify.probe import Escaped, Group, Skipped, Weak, require
+from ssh2container.admin.verify.probes.mountinfo import mountinfo, volume_targets, writable_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ssh2container.admin.verify.surroundings import Surroundings
 
 GROUP = Group("Mounts and namespaces")
@@ -129,162 +126,6 @@ GROUP.refused(
     calls=_NEW_API,
 )
 
-for _kind, _flag in (
-    ("mount", calls.CLONE_NEWNS),
-    ("network", calls.CLONE_NEWNET),
-    ("pid", calls.CLONE_NEWPID),
-    ("ipc", calls.CLONE_NEWIPC),
-    ("uts", calls.CLONE_NEWUTS),
-    ("cgroup", calls.CLONE_NEWCGROUP),
-    ("time", calls.CLONE_NEWTIME),
-):
-    GROUP.refused(
-        f"unshare a {_kind} namespace",
-        "unshare(2)",
-        lambda _, flag=_flag: call("unshare", flag),  # type: ignore[misc]
-        EPERM,
-        weak=(EINVAL,),
-        calls=("unshare",),
-    )
-GROUP.refused(
-    "unshare a user namespace",
-    "user_namespaces(7); CVE-2022-0185",
-    lambda _: call("unshare", calls.CLONE_NEWUSER),
-    EPERM,
-    ENOSPC,
-    calls=("unshare",),
-)
-GROUP.refused(
-    "clone into a user namespace",
-    "clone(2); CVE-2022-0185",
-    lambda _: clone(calls.CLONE_NEWUSER),
-    EPERM,
-    ENOSPC,
-    calls=("clone",),
-)
-GROUP.refused(
-    "clone into user and mount namespaces",
-    "clone(2)",
-    lambda _: clone(calls.CLONE_NEWUSER | calls.CLONE_NEWNS),
-    EPERM,
-    ENOSPC,
-    calls=("clone",),
-)
-GROUP.refused(
-    "clone3 into a user namespace",
-    "clone3(2)",
-    lambda _: clone3(calls.CLONE_NEWUSER),
-    EPERM,
-    ENOSPC,
-    ENOSYS,
-    calls=("clone3",),
-)
-
-
-GROUP.refused(
-    "clone into a user namespace with high bits set",
-    "clone(2); CVE-2019-10063's way",
-    lambda _: clone(calls.CLONE_NEWUSER | 1 << 32),
-    EPERM,
-    ENOSPC,
-    calls=("clone",),
-)
-GROUP.refused(
-    "unshare a user namespace with high bits set",
-    "unshare(2); CVE-2019-10063's way",
-    lambda _: call("unshare", calls.CLONE_NEWUSER | 1 << 32),
-    EPERM,
-    ENOSPC,
-    EINVAL,
-    calls=("unshare",),
-)
-
-
-@GROUP.check("the second lock on user namespaces", "namespaces(7), max_user_namespaces")
-def _second_lock(_: Surroundings) -> str:
-    path = "/proc/sys/user/max_user_namespaces"
-    with open(path, encoding="ascii") as file:
-        value = file.read().strip()
-    require(value == "0", f"{path} is {value}")
-    try:
-        descriptor = os.open(path, os.O_WRONLY)
-    except OSError as error:
-        require(error.errno in (EACCES, EROFS, EPERM), f"{path}: {error}")
-        return "0, and cannot be raised"
-    try:
-        os.write(descriptor, b"100")
-    except OSError as error:
-        return f"0, and cannot be raised ({error.strerror})"
-    raise Escaped(f"{path} can be raised")
-
-
-@GROUP.check("threads and processes still work", "clone3(2), NOTES; pthread_create(3)", works=True)
-def _threads(_: Surroundings) -> str:
-    lock = _thread.allocate_lock()
-    lock.acquire()
-    _thread.start_new_thread(lock.release, ())
-    require(lock.acquire(timeout=20), "a thread did not run")
-    child = os.fork()
-    if child == 0:
-        os._exit(7)
-    require(os.waitpid(child, 0)[1] == 7 << 8, "a child did not run")
-    return "a thread, a fork"
-
-
-for _kind in ("mnt", "pid", "net", "user", "ipc", "uts", "cgroup"):
-    GROUP.refused(
-        f"open the {_kind} namespace of pid 1",
-        "setns(2); ptrace(2), access mode checking",
-        lambda _, kind=_kind: os.open(f"/proc/1/ns/{kind}", os.O_RDONLY),  # type: ignore[misc]
-        EACCES,
-        EPERM,
-    )
-
-
-def _join_own(kind: str, flag: int) -> None:
-    def attempt(_: Surroundings) -> int:
-        return call("setns", os.open(f"/proc/self/ns/{kind}", os.O_RDONLY), flag)
-
-    GROUP.refused(f"setns to the own {kind} namespace", "setns(2)", attempt, EPERM, EINVAL, calls=("setns",))
-
-
-_join_own("mnt", calls.CLONE_NEWNS)
-_join_own("user", calls.CLONE_NEWUSER)
-
-
-@GROUP.check("setns by a pidfd of pid 1", "setns(2), pidfd_open(2)", calls=("setns", "pidfd_open"))
-def _join_by_pidfd(_: Surroundings) -> str:
-    try:
-        descriptor = call("pidfd_open", 1, 0)
-        call("setns", descriptor, calls.CLONE_NEWNS)
-    except OSError as error:
-        require(error.errno in (EPERM, ENOSYS), str(error))
-        return error.strerror or ""
-    raise Escaped("joined the mount namespace of pid 1")
-
-
-@GROUP.check("every namespace is the session's own", "namespaces(7)")
-def _own_namespaces(surroundings: Surroundings) -> str:
-    shared = [
-        kind
-        for kind, outside in surroundings.namespaces.items()
-        if os.readlink(f"/proc/self/ns/{kind}") == outside
-        and not (kind == "net" and surroundings.shares_network)
-    ]
-    require(not shared, "shared with the host: " + ", ".join(shared))
-    return ", ".join(surroundings.namespaces)
-
-
-def _excuse_network(surroundings: Surroundings) -> str:
-    return "network_mode" if surroundings.shares_network else ""
-
-
-@GROUP.check("the network namespace is the session's own", "network_namespaces(7)", excuse=_excuse_network)
-def _own_network(surroundings: Surroundings) -> str:
-    own = os.readlink("/proc/self/ns/net")
-    require(own != surroundings.namespaces["net"], "shared with the host")
-    return own
-
 
 @GROUP.check(".. from / stays in /", "chroot(2), NOTES")
 def _dotdot(_: Surroundings) -> str:
@@ -398,39 +239,3 @@ def _list_mounts(_: Surroundings) -> str:
     own = len(list(mountinfo()))
     require(count <= own + 1, f"{count} mounts listed, {own} are the session's")
     return f"{count} listed, {own} are the session's"
-
-
-class Mount:
-    """A line of /proc/self/mountinfo: what is mounted, where, how."""
-
-    __slots__ = ("inside", "kind", "options", "point", "shared")
-
-    def __init__(self, line: str) -> None:
-        fields = line.split()
-        dash = fields.index("-")
-        self.inside, self.point = fields[3], fields[4]
-        self.options = fields[5].split(",")
-        self.shared = dash > 6  # noqa: PLR2004 - optional fields stand from the seventh on
-        self.kind = fields[dash + 1]
-
-
-def mountinfo() -> Iterator[Mount]:
-    """Yield the mounts of this mount namespace (proc_pid_mountinfo(5))."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            yield Mount(line)
-
-
-def volume_targets(surroundings: Surroundings) -> list[tuple[str, bool]]:
-    """Return where the policy's binds are inside, and whether read-only."""
-    found = []
-    for operation in surroundings.plan.init:
-        if operation.step == "open-volume":
-            name = surroundings.home if operation.name == "home" else operation.name  # type: ignore[attr-defined]
-            found.append((name, bool(operation.attributes & _RDONLY)))  # type: ignore[attr-defined]
-    return found
-
-
-def writable_targets(surroundings: Surroundings) -> list[str]:
-    """Return where the policy lets the session write to the host."""
-    return [target for target, read_only in volume_targets(surroundings) if not read_only]

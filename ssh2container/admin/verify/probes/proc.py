@@ -8,7 +8,7 @@ from errno import EACCES, EINVAL, EIO, ENOENT, EPERM, EROFS, ESRCH
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify.probe import Escaped, Group, Weak, refusal, require
-from ssh2container.admin.verify.probes.mounts import mountinfo
+from ssh2container.admin.verify.probes.mountinfo import mountinfo
 from ssh2container.admin.verify.surroundings import start_time
 
 if TYPE_CHECKING:
