@@ -252,19 +252,8 @@ def test_ruff() -> None:
 
 
 def test_mypy_strict() -> None:
-    """In as many runs as one name of a module needs: each suite may have a conftest of its own."""
-    rounds: list[dict[str, str]] = [{}]
-    for name in python_files():
-        if name.endswith(".py"):
-            module = name if name.startswith(f"{PACKAGE}/") else os.path.basename(name)
-            for files in rounds:
-                if module not in files:
-                    files[module] = name
-                    break
-            else:
-                rounds.append({module: name})
-    for files in rounds:
-        passes(sys.executable, "-m", "mypy", "--strict", "--cache-dir", f"{CACHE}/mypy", *files.values())
+    modules = [name for name in python_files() if name.endswith(".py")]
+    passes(sys.executable, "-m", "mypy", "--strict", "--cache-dir", f"{CACHE}/mypy", *modules)
 
 
 def test_shellcheck() -> None:
