@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def session(
     arguments: Sequence[bytes],
     environment: Mapping[bytes, bytes],
-    load: Callable[[str, Sequence[str]], Policy] = store.load,
+    load: Callable[[str, Sequence[str]], Policy] | None = None,
     start: Callable[[Plan], Monitor] = launch,
 ) -> Outcome:
     """Run one session from the caller's request to the payload's end. Raises SessionError.
@@ -43,7 +43,10 @@ def session(
         log.know(kind=request.kind, command=os.fsdecode(request.command))
         account = Account.current(environment)
         log.know(user=account.name)
-        policy = load(account.name, account.groups)
+        if load is None:
+            policy = store.load(account.name, account.groups, log=log.note)
+        else:
+            policy = load(account.name, account.groups)
         log.obey(policy.site)
         log.know(policy=policy.digest, image=policy.image)
         host = Host.observe(policy, account, log.id, environment)

@@ -78,6 +78,10 @@ class Session:
                 "audit",
             )
 
+    def note(self, text: str) -> None:
+        """Write a record of something that an administrator should look at and that stops nobody."""
+        self.write("note", warning=True, text=text)
+
     def __enter__(self) -> Session:
         return self
 
@@ -92,7 +96,7 @@ class Session:
     def _write_failure(self, error: BaseException) -> None:
         if not self._obeying:
             try:
-                self.obey(store.site())
+                self.obey(store.site(log=_ignore))
             except SessionError:
                 pass  # no settings to be had: the record counts more than its form
         if isinstance(error, SessionError):
@@ -131,12 +135,16 @@ class Session:
         )
 
 
+def _ignore(_: str) -> None:
+    """Say nothing: whoever loads the policy says it."""
+
+
 def as_fields(record: dict[str, str]) -> str:
     """Return ``event=… name="value" …``."""
     parts = ["event=" + record["event"]]
     for name, value in record.items():
         if name != "event":
-            shown = value.replace("\\", "\\\\").replace('"', '\\"') if '"' in value else value
+            shown = value.replace("\\", "\\\\").replace('"', '\\"')
             parts.append(f'{name}="{shown}"')
     return " ".join(parts)
 

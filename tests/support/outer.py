@@ -39,7 +39,7 @@ class Outer:
         """All that was shown up to and with ``text``, which is then forgotten."""
 
         def found() -> bool:
-            if select.select([self.master], [], [], 0.05)[0]:
+            while text not in self.shown and select.select([self.master], [], [], 0.05)[0]:
                 self.shown += os.read(self.master, 65536)
             return text in self.shown
 
