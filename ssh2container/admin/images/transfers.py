@@ -25,6 +25,7 @@ from ssh2container.errors import SessionError
 TOOLS = "/var/lib/ssh2container/tools"
 INSIDE = "/run/ssh2container/tools"
 FORMAT = 1
+_MODE = 0o755  # sessions of every user bind it
 
 _NSS = ("libnss_files.so.2", "libnss_compat.so.2")
 _GIT = ("git-upload-pack", "git-receive-pack", "git-upload-archive")
@@ -56,7 +57,8 @@ def refresh(tools: str = TOOLS) -> bool:
     sources = _sources(wanted)
     digest = _digest(sources)
     os.makedirs(tools, exist_ok=True)
-    os.chmod(tools, 0o755)  # noqa: S103 - sessions of every user bind it
+    if os.stat(tools).st_mode & 0o777 != _MODE:
+        os.chmod(tools, _MODE)
     with locked(tools):
         if os.path.exists(f"{tools}/{digest}/index") and os.readlink(f"{tools}/current") == digest:
             return False
