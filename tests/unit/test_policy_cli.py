@@ -83,6 +83,28 @@ def test_warnings_fail_only_when_asked(tree: Tree) -> None:
     assert control("check", "--strict").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("volume", "warned"),
+    [
+        ("%h/x:/x:rw", True),
+        ("/root:/x:rw", True),
+        ("/root/x:/x:rw", True),
+        ("/%u/x:/x:rw", True),
+        ("/root/x:/x:ro", False),
+        ("/rootless:/x:rw", False),
+        ("/srv/%u:/x:rw", False),
+    ],
+)
+def test_a_volume_that_writes_to_the_users_home_is_warned_of(
+    tree: Tree, volume: str, *, warned: bool
+) -> None:
+    """root is a user that every machine has; the home is /root."""
+    tree.write("users/root", f"image: host\nvolumes:\n  - '{volume}'\n")
+    problems = json.loads(control("check", "--json").stdout)["problems"]
+    found = [problem for problem in problems if "can write to" in problem["message"]]
+    assert [(problem["line"], problem["column"]) for problem in found] == ([(3, 3)] if warned else [])
+
+
 @pytest.mark.usefixtures("tree")
 def test_check_of_files_anywhere(tmp_path: os.PathLike[str]) -> None:
     os.makedirs(f"{tmp_path}/work/users")

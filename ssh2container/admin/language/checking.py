@@ -174,9 +174,11 @@ class _Installation:
             entry = pwd.getpwnam(name)
         except KeyError:
             return
+        values = {"u": name, "U": str(entry.pw_uid), "h": entry.pw_dir, "g": name, "i": "0"}
+        for key, message, hint in lints.of_volumes(policy, entry.pw_dir, values):
+            self.findings.add(_at(policy, key, message, self.sources, hint=hint, severity=WARNING))
         if policy.home is None or not policy.home.source or policy.home.source == "%h":
             return
-        values = {"u": name, "U": str(entry.pw_uid), "h": entry.pw_dir, "g": name, "i": "0"}
         try:
             source = specifiers.expand(policy.home.source, values)
         except Refusal as error:

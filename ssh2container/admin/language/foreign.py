@@ -13,6 +13,13 @@ ACCEPTED: dict[str, tuple[object, ...]] = {
 }
 """Compose key -> the values that describe what is always so here."""
 
+INSTEAD = {
+    "cap_drop": "a session has no capabilities but those of cap_add",
+    "privileged": "use user: root with userns_mode: range, root inside alone",
+    "read_only": "use read_only at home and volumes; what else can be written is in memory",
+}
+"""Compose key -> our keys for what its other values are used for."""
+
 _ELSEWHERE = {
     # Compose
     "services": "a policy describes one container: write its keys at the top of the file",

@@ -6,10 +6,12 @@ import pwd
 from fnmatch import fnmatchcase
 
 from ssh2container.admin.language.problems import WARNING, Problem
+from ssh2container.errors import Refusal
+from ssh2container.policy import specifiers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from ssh2container.admin.language.loader import Loaded
     from ssh2container.admin.language.reading import Source
@@ -38,6 +40,8 @@ _HOST_PLACES = (
     "/dev",
 )
 _HOST_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "lxd/unix.socket", "libvirt-sock")
+_WRITABLE_HOME = "the session can write to the user's home on the host"
+_ACTS_OUTSIDE = "what lies there (.ssh, .profile, units) acts outside"
 _LOADER_VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "PYTHONPATH", "BASH_ENV", "GCONV_PATH")
 
 
@@ -71,8 +75,24 @@ def _of_files(policy: Policy) -> Iterator[Lint]:
         elif volume.source in _HOST_PLACES:
             yield key, f"the session can write to {volume.source} of the host", "mark the volume ro"
         elif volume.source == "%h" or volume.source.startswith("%h/"):
-            hint = "what lies there (.ssh, .profile, units) acts outside"
-            yield key, "the session can write to the user's home on the host", hint
+            yield key, _WRITABLE_HOME, _ACTS_OUTSIDE
+
+
+def of_volumes(policy: Policy, host_home: str, values: Mapping[str, str]) -> Iterator[Lint]:
+    """Yield writable volumes that reach into ``host_home`` without saying %h.
+
+    values: what specifiers stand for.
+    """
+    for volume in policy.volumes:
+        if volume.read_only or volume.source.startswith("%h") or volume.source in _HOST_PLACES:
+            continue
+        try:
+            source = specifiers.expand(volume.source, values).rstrip("/") + "/"
+        except Refusal:
+            continue
+        home = host_home.rstrip("/") + "/"
+        if source.startswith(home) or home.startswith(source):
+            yield f"volumes.{volume.target}", _WRITABLE_HOME, _ACTS_OUTSIDE
 
 
 def _of_access(policy: Policy) -> Iterator[Lint]:

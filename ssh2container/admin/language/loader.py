@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ssh2container.admin.language import nodes
-from ssh2container.admin.language.foreign import ACCEPTED, elsewhere
+from ssh2container.admin.language.foreign import ACCEPTED, INSTEAD, elsewhere
 from ssh2container.admin.language.kinds import INVALID, Entries, Report
 from ssh2container.admin.language.names import PROFILE_NAME
 from ssh2container.admin.language.nodes import Mapping, Node, Scalar, Sequence
@@ -174,7 +174,8 @@ class _Reader:
             allowed = ACCEPTED[key.text]
             if _plain(value) not in allowed:
                 shown = " or ".join(f"{key.text}: {_shown(one)}" for one in allowed)
-                self.report.fail(value, f"this value of {quoted(key.text)} is not possible", shown)
+                found = f"this value of {quoted(key.text)} is not possible"
+                self.report.fail(value, found, shown, INSTEAD.get(key.text, ""))
             return True
         hint = elsewhere(key.text)
         if hint:
@@ -200,7 +201,9 @@ class _Reader:
         if not hint:
             deeper = [name for name in self.language.settings if name.rpartition(".")[2] == key.text]
             hint = f"it belongs below {deeper[0].rpartition('.')[0] or 'the file itself'}" if deeper else ""
-        self.report.fail(key, f"unknown key {quoted(key.text)}{where}", ", ".join(names), hint)
+        later = {name for name, setting in self.language.settings.items() if setting.supported is False}
+        allowed = [name for name in names if (f"{prefix}.{name}" if prefix else name) not in later]
+        self.report.fail(key, f"unknown key {quoted(key.text)}{where}", ", ".join(allowed), hint)
 
 
 def _filled(value: Node) -> bool:

@@ -126,16 +126,18 @@ class Choice(Kind):
 
     name = "word"
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, instead: dict[str, str] | None = None) -> None:
+        """``instead``: words of other languages, each with a hint."""
         self.words = words
         self.allowed = " | ".join(words)
+        self.instead = instead or {}
 
     def read(self, node: Node, report: Report) -> Any:
         scalar = self.scalar(node, report)
         if scalar is None:
             return INVALID
         if scalar.text not in self.words:
-            hint = did_you_mean(scalar.text, self.words)
+            hint = self.instead.get(scalar.text) or did_you_mean(scalar.text, self.words)
             return report.fail(node, f"found {quoted(scalar.text)}", self.allowed, hint)
         return scalar.text
 
