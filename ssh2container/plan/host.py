@@ -238,6 +238,13 @@ def _source(what: str, path: str, account: Account) -> Source:
             f"run: ssh2containerctl enable {account.name}",
             step="volume",
         )
+    if what == "home" and not status.st_mode & stat.S_IXUSR:
+        raise Refusal(
+            f"cannot use {path} as the home",
+            f"its mode {stat.S_IMODE(status.st_mode):04o} keeps {account.name} out",
+            f"run: chmod u+rx {path}",
+            step="volume",
+        )
     if not (directory or stat.S_ISREG(status.st_mode) or stat.S_ISSOCK(status.st_mode)):
         raise Refusal(
             f"cannot bind {path}", "it is neither a directory nor a file nor a socket", step="volume"
@@ -272,10 +279,13 @@ def _resolve(what: str, path: str) -> tuple[str, os.stat_result]:
         try:
             entry = os.lstat(f"{current}/{name}")
         except OSError as error:
+            remedy = "create it, or correct the policy"
+            if isinstance(error, PermissionError):
+                remedy = f"let the user pass through {current or '/'}, or correct the policy"
             raise Refusal(
                 f"cannot find the source of {what}, {path}",
                 error.strerror or "",
-                "create it, or correct the policy",
+                remedy,
                 step="volume",
                 number=error.errno or 0,
             ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 
 import pytest
 from support.host import Done, run, until
@@ -212,6 +213,17 @@ def test_an_unreadable_home_is_refused(make_user: MakeUser, syslog: Syslog) -> N
         assert_clear(done, 126, f"{closed}/home")
     finally:
         run(["rm", "-rf", closed]).ok()
+
+
+def test_a_home_that_nobody_can_enter_is_refused(
+    make_user: MakeUser, host_directory: Callable[[User], str]
+) -> None:
+    """A session that silently starts in / would be taken for an empty home."""
+    guest = make_user("image: host\nhome: {source: /srv/s2c-%u}\n")
+    home = host_directory(guest)
+    assert inside(guest, "pwd").ok().text == f"{guest.home}\n"
+    os.chmod(home, 0o600)
+    assert_clear(inside(guest, MARK), 126, home, "0600", f"chmod u+rx {home}")
 
 
 def test_a_home_that_is_a_file_is_refused(make_user: MakeUser) -> None:
