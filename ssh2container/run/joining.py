@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ssh2container.plan.make import Plan
     from ssh2container.plan.operations import State
 
+_PATIENCE_S = 10.0
+"""How long a pid 1 may take to answer: one that is stopped must not stop a login."""
 _ATTEMPTS = 50
 """Each failed one means that a container ended just then."""
 _F_ADD_SEALS, _SEALED = 1033, 0xF
@@ -63,9 +65,8 @@ def join(plan: Plan, state: State) -> Monitor:
         attempts = [[os.fsencode(path), *arguments] for path, arguments in plan.program.attempts]
         ask(end, like, os.fsencode(plan.directory), umask, plan.environment, attempts, standard)
     except OSError as error:
-        raise SessionError(
-            "cannot join the user's container", error.strerror or "", "", "join", error.errno or 0
-        ) from None
+        why = error.strerror or "its pid 1 does not answer"
+        raise SessionError("cannot join the user's container", why, "", "join", error.errno or 0) from None
     return Joined(plan, end)
 
 
@@ -85,6 +86,9 @@ def _find_or_make(plan: Plan, state: State, directory: str, name: str) -> tuple[
                 answer = greet(f"{directory}/{found}", plan.container)
                 if answer is not None:
                     return answer
+                entry = found.removesuffix(registry.SOCKET)
+                if not registry.is_live(f"{directory}/{entry}"):
+                    registry.remove(directory, entry)
         owner.start(plan, state, directory, name)
     raise SessionError(
         "cannot join the user's container", "each one that was made ended at once", "try again", "join"
@@ -98,6 +102,7 @@ def greet(place: str, container: bytes) -> tuple[_socket.socket, str] | None:
     Raises OSError.
     """
     end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    end.settimeout(_PATIENCE_S)
     try:
         end.connect(place)
         end.send(channel.HELLO + channel.VERSION + container)
@@ -108,6 +113,7 @@ def greet(place: str, container: bytes) -> tuple[_socket.socket, str] | None:
             return None
         raise
     if kind == channel.ADMITTED:
+        end.settimeout(None)
         return end, content.decode("ascii", "replace")
     end.close()
     return None

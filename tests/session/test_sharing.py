@@ -333,6 +333,7 @@ def test_race_of_the_owners_crash_and_a_new_login(sharer: User) -> None:
         new = start(sharer, "-c", "echo in")
         late.wait()
         os.kill(owner.pid, signal.SIGKILL)
+        until(lambda: session.poll() is not None, "who is in is out")
         assert finish(session).status == 125
         done = finish(new)
         assert (done.status, done.out) in ((0, b"in\n"), (125, b""), (125, b"in\n"))

@@ -111,6 +111,9 @@ def _pass_on(end: socket.socket, init: Any) -> None:  # noqa: ANN401 - socket's 
                 _say(end, {"error": type(error).__name__, "line": str(error)})
             elif kind == channel.STATUS:
                 _say(end, {"status": int.from_bytes(content[:4], "little")})
+            elif kind not in (channel.STARTED, b""):
+                _say(end, {"error": "SessionError", "line": "the session's answer makes no sense"})
+                return
             if kind in (channel.ERROR, channel.STATUS, b""):
                 return
 

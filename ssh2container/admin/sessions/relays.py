@@ -31,6 +31,8 @@ _PTMX = os.makedev(5, 2)
 _KINDS = {"NotFound": NotFound, "Refusal": Refusal}
 _RESET = b"\x1b[0m\x1b(B\x1b[?25h"
 """Colours, letters and the cursor as a shell expects them, wherever the command left them."""
+_INSISTING = 3
+"""So many signals are meant for us: the command, or who claims to run it, does not answer."""
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -40,6 +42,7 @@ class Relay:
     def __init__(self, agent: socket.socket) -> None:
         self._agent = agent
         self._heard = b""
+        self._signals = 0
         self._status: int | None = None
         self._poll = select.poll()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -92,6 +95,9 @@ class Relay:
 
     def _on_signal(self, number: int) -> None:
         if number != signal.SIGWINCH:
+            self._signals += 1
+            if self._signals == _INSISTING:
+                raise SessionError("gave up on the command", f"it outlived {_INSISTING} signals")
             self._agent.send(bytes((number,)))
 
     def _done(self) -> bool:
@@ -105,6 +111,7 @@ class Relay:
 
     def _adopt(self, descriptor: int) -> None:
         os.close(descriptor)
+        raise SessionError("the session offers a terminal that nobody asked for")
 
     def _restore(self) -> None:
         pass
