@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
 OWN = "ssh2container"
-_FOREIGN = ("prctl",)
-"""Modules of others that a session imports and that are Python code."""
 
 
 def path_of(directory: str) -> str:
@@ -81,8 +79,7 @@ def _watch(order: list[ModuleType]) -> None:
 
 
 def _is_bundled(module: ModuleType) -> bool:
-    top = module.__name__.partition(".")[0]
-    return top in (OWN, *_FOREIGN) and not module.__name__.startswith("ssh2container.admin")
+    return module.__name__.partition(".")[0] == OWN and not module.__name__.startswith(OWN + ".admin")
 
 
 def _entry(module: ModuleType) -> tuple[str, str, list[str] | None, CodeType]:

@@ -13,7 +13,6 @@ import time
 from ssh2container import shell
 from ssh2container.plan.account import Account
 from ssh2container.plan.host import Host
-from ssh2container.plan.make import make
 from ssh2container.plan.request import Request
 from ssh2container.run.launch import launch
 
@@ -67,6 +66,10 @@ class _Watch:
 
         return call
 
+    def replace(self, holder: Any, attribute: str, name: str) -> None:  # noqa: ANN401
+        """Note the time of each call of ``holder``'s function ``attribute`` under ``name``."""
+        setattr(holder, attribute, self.timed(name, getattr(holder, attribute)))
+
     def launch(self, plan: Plan) -> Monitor:
         """Launch ``plan`` with its operations watched."""
         self.plan = plan
@@ -106,13 +109,12 @@ def session(
 ) -> Outcome:
     """Run ``shell.session`` under watch; the table is printed when the payload's program starts."""
     watch = _Watch()
-    shell.check_descriptors = watch.timed("check the descriptors", shell.check_descriptors)
-    shell.make = watch.timed("make the plan", make)
+    watch.replace(shell, "check_descriptors", "check the descriptors")
+    watch.replace(shell, "make", "make the plan")
     for kind, method, name in (
         (Request, "parse", "read the request"),
         (Account, "current", "look up the account"),
         (Host, "observe", "observe the host"),
     ):
-        setattr(kind, method, watch.timed(name, getattr(kind, method)))
-    shell.launch = watch.launch
-    return shell.session(arguments, environment, watch.timed("load the policy", load))
+        watch.replace(kind, method, name)
+    return shell.session(arguments, environment, watch.timed("load the policy", load), watch.launch)

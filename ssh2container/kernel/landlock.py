@@ -8,6 +8,7 @@ have is left out of the request, never asked for and hoped.
 from __future__ import annotations
 
 import os
+import stat
 
 from . import libc
 
@@ -66,7 +67,7 @@ def allow(rules: int, path: str, rights: int) -> None:
     """Give ``rights`` on ``path`` and all below it, mounts included. Raises OSError."""
     place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        if not os.path.isdir(path):
+        if not stat.S_ISDIR(os.fstat(place).st_mode):
             rights &= _OF_FILES
         rule = rights.to_bytes(8, "little") + place.to_bytes(4, "little")
         libc.syscall("landlock_add_rule", rules, _PATH_BENEATH, rule, 0)

@@ -5,13 +5,12 @@ Sources: capabilities(7), prctl(2), seccomp(2), keyctl_join_session_keyring(3).
 
 from __future__ import annotations
 
-import prctl
+import _prctl
 
 from . import libc
 
 _SECCOMP_SET_MODE_FILTER = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
-_PR_CAPBSET_DROP = 24
 _PR_SET_SECUREBITS = 28
 _LAST_KNOWN_TO_PRCTL = 40  # CAP_CHECKPOINT_RESTORE; python-prctl refuses numbers it does not know
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -27,9 +26,9 @@ def drop_bounding_set(last: int, keep: frozenset[int] = frozenset()) -> None:
         if capability in keep:
             continue
         if capability <= _LAST_KNOWN_TO_PRCTL:
-            prctl.capbset_drop(capability)
+            _prctl.prctl(_prctl.PR_CAPBSET_DROP, capability)
         else:
-            libc.syscall("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
+            libc.syscall("prctl", _prctl.PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def set_securebits(bits: int) -> None:
@@ -52,7 +51,7 @@ def set_capabilities(capabilities: frozenset[int]) -> None:
 
 def forbid_new_privileges() -> None:
     """No execve may give rights from here on (PR_SET_NO_NEW_PRIVS)."""
-    prctl.set_no_new_privs(1)
+    _prctl.prctl(_prctl.PR_SET_NO_NEW_PRIVS, 1)
 
 
 def new_session_keyring() -> None:

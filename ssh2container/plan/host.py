@@ -60,6 +60,7 @@ MASKED_DIRECTORIES = ("acpi", "asound", "scsi")
 PROTECTED = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 _OLD_TOP = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
 _SKEL_LIMIT_BYTES = 1 << 20
+_LONGEST_OF_PROC = 4096
 _LINKS_LIMIT = 40  # as in path_resolution(7)
 
 
@@ -314,7 +315,9 @@ def _read(path: str) -> bytes:
     except FileNotFoundError:
         return b""
     try:
-        return os.read(descriptor, _SKEL_LIMIT_BYTES)
+        # The kernel clears as much memory as is asked for before it answers from /proc/sys.
+        size = os.fstat(descriptor).st_size or _LONGEST_OF_PROC
+        return os.read(descriptor, min(size, _SKEL_LIMIT_BYTES))
     finally:
         os.close(descriptor)
 

@@ -148,15 +148,13 @@ def read_trusted(path: str) -> bytes:
     _require_roots(path, os.lstat(os.path.dirname(path)), stat.S_IFDIR)
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        _require_roots(path, os.fstat(handle), stat.S_IFREG)
-        content = b""
-        while chunk := os.read(handle, _MAX_BYTES + 1 - len(content)):
-            content += chunk
+        found = os.fstat(handle)
+        _require_roots(path, found, stat.S_IFREG)
+        if found.st_size > _MAX_BYTES:
+            raise OSError(27, f"larger than {_MAX_BYTES} bytes", path)
+        return os.read(handle, found.st_size)
     finally:
         os.close(handle)
-    if len(content) > _MAX_BYTES:
-        raise OSError(27, f"larger than {_MAX_BYTES} bytes", path)
-    return content
 
 
 def _require_roots(path: str, found: os.stat_result, kind: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import fcntl
+import gc
 import os
 import select
 import time
@@ -88,6 +89,8 @@ class Members:
         self._attend()
 
     def _attend(self) -> NoReturn:
+        gc.freeze()
+        gc.enable()
         while True:
             for action in [self._on.get(descriptor) for descriptor, _ in self._poll.poll(self._remaining())]:
                 # An action before it may have closed this one's descriptor.

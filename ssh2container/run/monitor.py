@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import time
@@ -107,6 +108,9 @@ class Monitor:
         companions: the plan's deadlines and recorder. Raises the SessionError of the step that failed.
         """
         self._companions = companions
+        # The entry script disabled it. What exists is left alone, and stays shared with pid 1.
+        gc.freeze()
+        gc.enable()
         try:
             while self._turn():
                 pass

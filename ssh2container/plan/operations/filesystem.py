@@ -19,6 +19,7 @@ ROOT = BASE + "/root"
 UPPER = BASE + "/upper"
 WORK = BASE + "/work"
 
+_NOT_FOR_MKDIR = 0o6000  # set-user-id and set-group-id, which only chmod(2) gives
 _NO_SPACE = {28: "raise storage_opt.size or storage_opt.inodes"}
 
 
@@ -136,16 +137,13 @@ class MakeTree(Operation):
         return f"make {self.what}: " + ", ".join(_inside(path) for path, _, _ in self.entries)
 
     def apply(self, state: State) -> None:
-        for path, mode, content in self.entries:
-            if content is None:
-                if not os.path.isdir(path):
-                    os.mkdir(path, 0o700)
-            elif isinstance(content, str):
-                os.symlink(content, path)
-            else:
-                _write(path, content)
-            if mode is not None:
-                os.chmod(path, mode)
+        # Each is made with its mode at once: a session makes some eighty of them.
+        before = os.umask(0)
+        try:
+            for path, mode, content in self.entries:
+                _make(path, mode, content)
+        finally:
+            os.umask(before)
 
 
 class RequireAttributes(Operation):
@@ -210,8 +208,27 @@ class PivotRoot(Operation):
         mounts.detach_old_root()
 
 
-def _write(path: str, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _make(path: str, mode: int | None, content: bytes | str | None) -> None:
+    """Make one entry of :class:`MakeTree`; a directory that is there already gets the mode."""
+    if isinstance(content, str):
+        os.symlink(content, path)
+    elif content is not None:
+        _write(path, content, 0o600 if mode is None else mode)
+    else:
+        try:
+            os.mkdir(path, 0o700 if mode is None else mode)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+        else:
+            if mode is None or not mode & _NOT_FOR_MKDIR:
+                return
+        if mode is not None:
+            os.chmod(path, mode)
+
+
+def _write(path: str, content: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         while content:
             content = content[os.write(descriptor, content) :]

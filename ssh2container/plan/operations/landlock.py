@@ -69,9 +69,9 @@ class RestrictFiles(Operation):
             if not self.everything:
                 for path in self.writable:
                     landlock.allow(rules, path, change)
-                for name in os.listdir("/"):
-                    if name not in self.closed and not os.path.islink("/" + name):
-                        landlock.allow(rules, "/" + name, change)
+                for entry in os.scandir("/"):
+                    if entry.name not in self.closed and not entry.is_symlink():
+                        landlock.allow(rules, entry.path, change)
             landlock.enforce(rules)
         finally:
             os.close(rules)
