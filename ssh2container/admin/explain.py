@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ssh2container.admin.reasons import REASONS
 from ssh2container.kernel import namespaces
 from ssh2container.plan.account import Account
 from ssh2container.plan.greeting import spell
@@ -50,7 +51,7 @@ class Explanation:
         return [name for name, flag in _NAMESPACES.items() if self.plan.namespaces & flag]
 
     def steps(self) -> list[dict[str, Any]]:
-        """Return every operation: phase, step, words, system calls, key and the key's place."""
+        """Return every operation: phase, step, words, reason, system calls, key and the key's place."""
         found = []
         for phase in ("monitor", "init", "payload"):
             for operation in getattr(self.plan, phase):
@@ -60,6 +61,7 @@ class Explanation:
                         "phase": phase,
                         "step": operation.step,
                         "describe": operation.describe(),
+                        "reason": REASONS[operation.step],
                         "system_calls": list(operation.calls),
                         "key": operation.key or None,
                         "origin": str(origin) if origin else None,

@@ -32,7 +32,7 @@ def command(user: str, words: tuple[str, ...], *, as_json: bool, terminal: bool 
         return
     out = output.console()
     out.print(f"[bold]New namespaces:[/] {', '.join(explained.namespaces())}")
-    phase = ""
+    phase = reason = ""
     for number, step in enumerate(explained.steps(), 1):
         if step["phase"] != phase:
             phase = step["phase"]
@@ -43,6 +43,9 @@ def command(user: str, words: tuple[str, ...], *, as_json: bool, terminal: bool 
             else ""
         )
         out.print(f"{number:4}  {escape(printable(step['describe']))}{why}")
+        if step["reason"] != reason:
+            reason = step["reason"]
+            out.print(f"      [dim italic]{reason}[/]")
     out.print(f"[bold]Then:[/] {escape(printable(explained.plan.program.describe()))}")
     out.print(f"      in {escape(printable(explained.plan.directory))}")
     if explained.meanwhile():
