@@ -111,7 +111,7 @@ def explain(user: str, words: Sequence[str], *, terminal: bool | None = None) ->
 
 def meanwhile(plan: Plan, policy: Policy) -> list[tuple[str, str]]:
     """Return (key, words) of what the monitor does beside waiting: limits in time, and records."""
-    found = []
+    found = _company(plan)
     if plan.greeting:
         key = next((key for key in ("banner", "motd") if getattr(policy, key)), "welcome")
         lines = len(plan.greeting.splitlines())
@@ -140,6 +140,24 @@ def meanwhile(plan: Plan, policy: Policy) -> list[tuple[str, str]]:
         ]
     if plan.transfers is not None:
         found.append(("record.transfers", "record the names of transferred files, as far as they are shown"))
+    return found
+
+
+def _company(plan: Plan) -> list[tuple[str, str]]:
+    """Return (key, words) of how the session stands to the user's others."""
+    found = []
+    if plan.sessions_max is not None:
+        found.append(("sessions.max", f"refuse it where {plan.sessions_max} sessions of the user are open"))
+    if plan.container_per == "user":
+        end = f"it ends {spell(plan.linger)} after the last of them" if plan.linger else "the last ends it"
+        found.append(("container_per", f"join the one container of all the user's sessions; {end}"))
+    elif plan.container_per == "connection":
+        found.append(
+            (
+                "container_per",
+                "join the container of this connection's sessions, which ends with the connection",
+            )
+        )
     return found
 
 

@@ -10,13 +10,13 @@ import codecs
 import contextlib
 import os
 import select
-import signal
 import socket
 
 from ssh2container.admin.replay.display import Display
 from ssh2container.admin.replay.screen import ENOUGH, Screen
+from ssh2container.admin.sessions import ending
+from ssh2container.admin.sessions.live import Listing, find
 from ssh2container.errors import SessionError
-from ssh2container.record import registry
 from ssh2container.run import views
 
 TYPE_CHECKING = False
@@ -33,11 +33,11 @@ def watch(session: str) -> None:
     Raises SessionError when there is no such session, or it has no terminal.
     """
     with _listen(session) as listener:
-        monitor = _monitor(session)
+        sessions = Listing()
         try:
-            signal.pidfd_send_signal(monitor, views.SIGNAL)
+            ending.signal_monitor(find(sessions, session), (views.SIGNAL,))
         finally:
-            os.close(monitor)
+            sessions.close()
         listener.settimeout(_ANSWER_S)
         try:
             connection, _ = listener.accept()
@@ -68,55 +68,6 @@ def _listen(session: str) -> Iterator[socket.socket]:
         listener.close()
         with contextlib.suppress(OSError):
             os.unlink(path)
-
-
-def _monitor(session: str) -> int:
-    """Return a pidfd of the session's monitor, verified: what an entry says is a hint of the user's.
-
-    A forged entry can only name a process of the same user.
-    """
-    for uid in sorted(os.listdir(registry.DIRECTORY)):
-        path = f"{registry.DIRECTORY}/{uid}/{session}"
-        if not uid.isdecimal() or not os.path.lexists(path):
-            continue
-        pid, started = _claim(path)
-        with contextlib.suppress(OSError, ValueError):
-            pidfd = os.pidfd_open(pid)
-            if registry.started(pid) == started and _uid(pid) == int(uid):
-                return pidfd
-            os.close(pidfd)
-    raise SessionError(
-        f"cannot find session {session}",
-        "no live session has this id",
-        "ssh2containerctl sessions lists them",
-        "watch",
-    )
-
-
-def _uid(pid: int) -> int:
-    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if line.startswith("Uid:"):
-                return int(line.split()[1])
-    return -1
-
-
-def _claim(path: str) -> tuple[int, str]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return -1, ""
-    try:
-        text = os.read(descriptor, _CHUNK).decode("utf-8", "replace")
-    except OSError:
-        return -1, ""
-    finally:
-        os.close(descriptor)
-    for line in text.splitlines():
-        words = line.split(" ")
-        if words[0] == "monitor" and len(words) == 3 and words[1].isdecimal():  # noqa: PLR2004
-            return int(words[1]), words[2]
-    return -1, ""
 
 
 def _show(connection: socket.socket, screen: Screen) -> None:

@@ -28,20 +28,20 @@ def end(sessions: Sequence[Live], grace_s: float) -> dict[str, str]:
     """
     for live in sessions:
         record(live, "kill")
-        _signal(live, _ASKING)
+        signal_monitor(live, _ASKING)
     deadline = time.monotonic() + grace_s
     results = {}
     for live in sessions:
         if kernel.ended(live.pidfd, max(0.0, deadline - time.monotonic())):
             results[live.id] = "ended"
             continue
-        _signal(live, (signal.SIGKILL,))
+        signal_monitor(live, (signal.SIGKILL,))
         killed_s = 5.0
         results[live.id] = "killed" if kernel.ended(live.pidfd, killed_s) else "stays"
     return results
 
 
-def _signal(live: Live, numbers: Sequence[int]) -> None:
+def signal_monitor(live: Live, numbers: Sequence[int]) -> None:
     """Signal the session's monitor; the kernel asks whether the user himself might."""
 
     def act() -> None:

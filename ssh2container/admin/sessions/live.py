@@ -142,7 +142,9 @@ def find(listing: Listing, name: str) -> Live:
         if live.id == wanted and user in ("", live.who.name)
     ]
     if not found:
-        raise SessionError(f"there is no session {name}", "", "see: ssh2containerctl sessions")
+        raise SessionError(
+            f"cannot find session {name}", "no live session has this id", "see: ssh2containerctl sessions"
+        )
     if len(found) > 1:
         names = " or ".join(f"{live.who.name}/{live.id}" for live in found)
         raise SessionError(f"there are {len(found)} sessions {name}", "an entry is forged", f"say {names}")
