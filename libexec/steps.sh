@@ -169,7 +169,8 @@ choose_directory() {
     local name
     name=$(version)
     digest=$(content_digest)
-    if [[ -d $lib/$name && $(cat "$lib/$name/DIGEST" 2>/dev/null) != "$digest" ]]; then
+    # Once it has a local part it keeps it, though the plain name may be free again by now.
+    if [[ $(cat "$lib/$name/DIGEST" 2>/dev/null) != "$digest" && (-d $lib/$name || -d $lib/$name+$digest) ]]; then
         name=$name+$digest
     fi
     target=$lib/$name

@@ -290,6 +290,18 @@ def test_an_upgrade_leaves_live_sessions_and_their_version_alone(installed: Inst
     assert machine.run("/usr/bin/ssh2container", "--version").stdout == "ssh2container 99.0\n"
 
 
+def test_a_second_run_after_a_change_of_the_same_version_changes_nothing(installed: Installation) -> None:
+    """A checkout that was updated: its first run makes a directory of its own, its second finds that."""
+    machine = installed.machine
+    machine.run("sed", "-i", "$ a # changed", f"{TREE}/ssh2container/shell.py")
+    installed.install()
+    current = machine.run("readlink", f"{LIB}/current").stdout.strip()
+    assert "+" in current
+    before = installed.manifest()
+    assert f"{LIB}/{current} is complete" in installed.install().stdout
+    assert installed.manifest() == before
+
+
 def test_completions(installed: Installation) -> None:
     """The file that bash loads completes a verb; the others are there for zsh and fish."""
     script = (
