@@ -1,0 +1,142 @@
+"""What a plain session may cost, in things that can be counted: modules, system calls, processes, files.
+
+No clock is read here; docs/performance.md has the times and tests/benchmarks measures them. Whoever exceeds
+a budget has to decide: either the new cost goes, or the figure here changes, with its reason.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+
+import pytest
+from support.host import run
+from support.login import finish, start
+from support.users import SHELL, User
+
+INTERPRETER = "/usr/bin/python3"
+MODULES_AT_LAUNCH = """
+import os, sys
+before = set(sys.modules)
+sys.path.insert(0, os.path.realpath("/usr/lib/ssh2container/current"))
+from ssh2container import shell
+def start(plan):
+    print(*sorted(set(sys.modules) - before))
+    sys.stdout.flush()
+    os._exit(0)
+shell.session([b"-c", b"true"], os.environb, start=start)
+"""
+FOREIGN = "__future__ _blake2 _prctl _signal _socket errno fcntl gc grp marshal pwd select"
+"""All but the first, which the bundle leaves out, are C, and most are part of the interpreter."""
+OWN = """
+errors kernel kernel._syscall kernel.landlock kernel.libc kernel.mounts kernel.namespaces kernel.process
+kernel.security plan plan.account plan.accounts plan.environment plan.greeting plan.host plan.image
+plan.insider plan.make plan.operations plan.operations.confinement plan.operations.filesystem
+plan.operations.identity plan.operations.landlock plan.operations.limits plan.operations.network
+plan.operations.proc plan.operations.volumes plan.program plan.request plan.tools plan.tree plan.upper
+plan.walls policy policy.commands policy.filters policy.globs policy.layers policy.merge policy.policy
+policy.rules policy.specifiers policy.store record record.audit record.logs record.registry run run.channel
+run.init run.launch run.members run.monitor run.payload run.terminal run.views shell
+"""
+"""Everything that is imported, by the time of the clone: nothing is imported after it."""
+
+CALLS = {
+    "monitor": (520, "reads four parts of the policy and two filters, observes the host, two records"),
+    "pid 1": (330, "36 mounts, 20 trees, 40 entries, 41 capabilities"),
+    "payload": (170, "60 signals, 15 Landlock rules, a filter"),
+}
+"""Process -> (system calls at most, what for); the monitor's without those of a bare interpreter."""
+FORKS = 2
+"""pid 1 and the payload. No helper: only userns_mode: range has two."""
+EXECUTED = ["/usr/bin/ssh2container", INTERPRETER, "/bin/bash"]
+"""The static launcher, the interpreter, the payload's shell."""
+LOCALES = ("/usr/lib/locale/", "/usr/share/locale/")
+MAY_READ = re.compile(
+    r"/usr/lib/ssh2container/(login|[^/]+(/[^/]+\.bundle|(/ssh2container/kernel)?|/.*\.so))"
+    r"|/var/lib/ssh2container/compiled/(policy/(config|defaults|enforced|users/[^/]+)|seccomp/[0-9a-f]+)"
+    r"|/run/ssh2container/[0-9]+(/\.?[0-9a-f]+)?"
+    r"|/etc/(ld\.so\.cache|nsswitch\.conf|passwd|group|skel(/.*)?)"
+    r"|/proc/(sys/kernel/cap_last_cap|sys/user/max_user_namespaces|self/(uid_map|gid_map|setgroups)|[0-9]+/stat)"
+    r"|(/usr)?/lib(/x86_64-linux-gnu|/aarch64-linux-gnu)/lib[a-z_.0-9-]+|/dev/null"
+)
+"""Every path that a session's monitor may open beside what the interpreter itself does."""
+
+
+class Trace:
+    """The calls of one session up to the payload's program, by process in order of birth."""
+
+    def __init__(self, user: User, command: list[str]) -> None:
+        self.calls: dict[str, Counter[str]] = {}
+        self.executed: list[str] = []
+        self.opened: list[tuple[str, str]] = []
+        with tempfile.NamedTemporaryFile("r", errors="replace") as log:
+            trace = ["strace", "-f", "-qq", "-o", log.name, "-u", user.name, *command]
+            run(trace, env=user.environment(), cwd=user.home).ok()
+            lines = log.read().splitlines()
+        running: set[str] = set()
+        for line in lines:
+            # A call that strace shows in two halves counts where it begins.
+            match = re.match(r"(\d+) +(\w+)\((.*)", line)
+            if match and match.group(1) not in running:
+                self._note(match.group(1), match.group(2), match.group(3), running)
+
+    def _note(self, pid: str, name: str, rest: str, running: set[str]) -> None:
+        calls = self.calls.setdefault(pid, Counter())
+        calls[name] += 1
+        path = re.search(r'"(.*?)"', rest)
+        if name == "execve" and " = -1 " not in rest and path:
+            self.executed.append(path.group(1))
+            if len(self.calls) > 1:
+                running.add(pid)
+        elif name in ("open", "openat") and "ENOENT" not in rest and path:
+            self.opened.append((pid, path.group(1)))
+
+
+@pytest.fixture(scope="module")
+def trace(shared_user: User) -> Trace:
+    run(["ssh2containerctl", "compile"]).ok()
+    return Trace(shared_user, [SHELL, "-c", "true"])
+
+
+@pytest.fixture(scope="module")
+def bare(shared_user: User) -> Trace:
+    """The interpreter alone, which costs what its makers decide."""
+    return Trace(shared_user, [INTERPRETER, "-ISBc", "pass"])
+
+
+def test_modules_of_a_plain_session(user: User) -> None:
+    """Each module costs a session some 0.05 ms; what only some sessions need is imported for those."""
+    run(["ssh2containerctl", "compile"]).ok()
+    done = finish(start(user, before=[INTERPRETER, "-ISB", "-c", MODULES_AT_LAUNCH])).ok()
+    imported = set(done.text.split())
+    ours = {name for name in imported if name.startswith("ssh2container")}
+    assert ours == {"ssh2container", *(f"ssh2container.{name}" for name in OWN.split())}
+    assert imported - ours <= set(FOREIGN.split())
+
+
+def test_system_calls_of_a_plain_session(trace: Trace, bare: Trace) -> None:
+    assert len(trace.calls) == 1 + FORKS
+    counts = {
+        process: sum(calls.values()) for process, calls in zip(CALLS, trace.calls.values(), strict=True)
+    }
+    (base,) = (sum(calls.values()) for calls in bare.calls.values())
+    counts["monitor"] -= base
+    over = {name: (count, *CALLS[name]) for name, count in counts.items() if count > CALLS[name][0]}
+    assert not over, "process: (calls, budget, reason)"
+
+
+def test_programs_and_processes_of_a_plain_session(trace: Trace) -> None:
+    kinds = ("clone", "clone3", "fork", "vfork")
+    assert sum(calls[name] for calls in trace.calls.values() for name in kinds) == FORKS
+    # Without a C compiler there is no launcher: the script is the login shell.
+    assert trace.executed in (EXECUTED, [EXECUTED[0], EXECUTED[2]])
+
+
+def test_nothing_else_is_read(trace: Trace, bare: Trace) -> None:
+    """No YAML, no search for modules, no library but those of the two C modules."""
+    of_interpreter = {path for _, path in bare.opened}
+    monitor = next(iter(trace.calls))
+    opened = {path for pid, path in trace.opened if pid == monitor} - of_interpreter
+    odd = {path for path in opened if not MAY_READ.fullmatch(path) and not path.startswith(LOCALES)}
+    assert not odd
