@@ -321,6 +321,12 @@ def test_race_of_the_last_leave_and_a_new_login(sharer: User) -> None:
     assert os.listdir(sharer.runtime_directory) == []
 
 
+def out(session: subprocess.Popen[bytes]) -> Done:
+    """How a session ends that nobody tells to: its stdin stays open until then."""
+    until(lambda: session.poll() is not None, "the session ends by itself")
+    return finish(session)
+
+
 @pytest.mark.timeout(900)
 def test_race_of_the_owners_crash_and_a_new_login(sharer: User) -> None:
     """The crash ends those who are in, with our status; a new login gets in or gets that too."""
@@ -333,8 +339,7 @@ def test_race_of_the_owners_crash_and_a_new_login(sharer: User) -> None:
         new = start(sharer, "-c", "echo in")
         late.wait()
         os.kill(owner.pid, signal.SIGKILL)
-        until(lambda: session.poll() is not None, "who is in is out")
-        assert finish(session).status == 125
+        assert out(session).status == 125
         done = finish(new)
         assert (done.status, done.out) in ((0, b"in\n"), (125, b""), (125, b"in\n"))
         assert inside(sharer, "echo next") == Done(0, b"next\n", b"")
