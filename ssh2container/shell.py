@@ -49,6 +49,10 @@ def session(
             policy = load(account.name, account.groups)
         log.obey(policy.site)
         log.know(policy=policy.digest, image=policy.image)
+        if policy.home is not None and (policy.home.source or "").startswith("%h/"):
+            from ssh2container.run import first_home
+
+            first_home.make(policy.home, account, log.id)
         host = Host.observe(policy, account, log.id, environment)
         plan = make(request, account, policy, host, environment)
         log.know(image_digest=host.image.digest, agent=host.agent_missing)

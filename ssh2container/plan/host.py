@@ -191,7 +191,7 @@ class Host:
             self.home = _source("home", specifiers.expand(policy.home.source or "", values), account)
             self.hushed = self.interactive and os.path.lexists(self.home.path + "/.hushlogin")
         elif self.image.kind == "host":
-            self.skel = tuple(_skel("/etc/skel"))
+            self.skel = tuple(read_skel("/etc/skel"))
         self.sources = {
             volume.target: _source(volume.target, specifiers.expand(volume.source, values), account)
             for volume in policy.volumes
@@ -352,7 +352,7 @@ def _is_plain_directory(path: str) -> bool:
         return False
 
 
-def _skel(directory: str) -> Iterable[tuple[str, int | None, bytes | str | None]]:
+def read_skel(directory: str) -> Iterable[tuple[str, int | None, bytes | str | None]]:
     """Read a home's first files; only what root wrote for that purpose is here."""
     if not os.path.isdir(directory):
         return
@@ -361,7 +361,7 @@ def _skel(directory: str) -> Iterable[tuple[str, int | None, bytes | str | None]
             yield entry.name, None, os.readlink(entry.path)
         elif entry.is_dir():
             yield entry.name, 0o755, None
-            for path, mode, content in _skel(entry.path):
+            for path, mode, content in read_skel(entry.path):
                 yield f"{entry.name}/{path}", mode, content
         elif entry.is_file():
             yield entry.name, 0o644, _read(entry.path)
