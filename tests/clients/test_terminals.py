@@ -56,14 +56,14 @@ def test_the_shell_is_a_login_shell_on_its_terminal(terminal: Terminal) -> None:
 
 
 def test_control_c_interrupts(terminal: Terminal) -> None:
-    terminal.sendline("echo started; sleep 1000")
+    terminal.sendline("sh -c 'echo start\"ed\"; exec sleep 1000'")
     terminal.expect("started")
     terminal.sendintr()
     terminal.expect("PROMPT-130> ")
 
 
 def test_control_backslash_quits(terminal: Terminal) -> None:
-    terminal.sendline("echo started; sleep 1000")
+    terminal.sendline("sh -c 'echo start\"ed\"; exec sleep 1000'")
     terminal.expect("started")
     terminal.send("\x1c")
     terminal.expect("PROMPT-131> ")

@@ -82,7 +82,7 @@ def test_without_a_terminal_only_the_duration_counts(make_user: MakeUser, syslog
 
 
 def test_a_full_standard_error_does_not_hold_up_the_end(make_user: MakeUser) -> None:
-    user = make_user(SHORT % "max_duration: 2s")
+    user = make_user((SHORT % "max_duration: 2s").replace("1s\nsessions", "20s\nsessions"))
     session = start(user, "-c", "yes >&2")
     until(lambda: session.poll() is not None, "the session ends")
     assert session.returncode in (-signal.SIGHUP, -signal.SIGTERM)
