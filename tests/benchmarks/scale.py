@@ -47,7 +47,8 @@ def growth(user: User, sessions: int) -> Section:
         Row(f"{what} after {sessions} sessions", unit, [after[what, unit] - before[what, unit]], bar=bar)
         for (what, unit), bar in zip(before, ("0", "0", "0", "no trend", "no trend"), strict=True)
     ]
-    return Section("growth", "what is held after minus before; the memory is the whole machine's, whatever else it does", rows)
+    note = "what is held after minus before; memory is the whole machine's, whatever else it does"
+    return Section("growth", note, rows)
 
 
 def logins(ours: User, plain: User, count: int, directory: str) -> Section:
