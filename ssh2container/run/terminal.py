@@ -25,7 +25,10 @@ _TCGETS, _TCSETS = 0x5401, 0x5402
 _TIOCSCTTY, _TIOCGWINSZ, _TIOCSWINSZ = 0x540E, 0x5413, 0x5414
 _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 _SIZE_OF_TERMIOS, _SIZE_OF_WINSIZE = 60, 8
-_CHUNK = 65536
+_CHUNK = 16384
+_FULL = 4095
+"""What one read of a busy terminal returns at most: there may be more (n_tty.c, N_TTY_BUF_SIZE)."""
+_ROUNDS = 64
 _IFLAGS = 0o1 | 0o2 | 0o10 | 0o20 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000
 """IGNBRK BRKINT PARMRK INPCK ISTRIP INLCR IGNCR ICRNL IXON, as cfmakeraw(3) clears them."""
 _OPOST = 0o1
@@ -137,8 +140,7 @@ class Relay:
             self._inward = self._read(self.outer)
             self._note_typed(self._inward)
         elif descriptor == self.master and events & (select.EPOLLIN | select.EPOLLHUP) and not self._outward:
-            self._outward = self._read(self.master)
-            self._note_shown(self._outward)
+            self._show()
         self.flush()
 
     def is_lost(self) -> bool:
@@ -217,6 +219,17 @@ class Relay:
         held = self.recorder is not None and self.recorder.full
         self._watch(self.outer, reading=self._typing and not self._inward, writing=bool(self._outward))
         self._watch(self.master, reading=not self._outward and not held, writing=bool(self._inward))
+
+    def _show(self) -> None:
+        """Copy what the payload shows: once, and on while it comes in pieces as large as can be."""
+        for _ in range(_ROUNDS):
+            piece = self._read(self.master)
+            if not piece:
+                return
+            self._note_shown(piece)
+            self._outward = self._write(self.outer, piece)
+            if len(piece) < _FULL or self._outward or (self.recorder is not None and self.recorder.full):
+                return
 
     def _note_typed(self, data: bytes) -> None:
         self.active = time.monotonic()

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 
@@ -218,21 +217,7 @@ def test_a_required_log_that_dies_ends_the_session_with_our_status(
 
 
 def test_the_journal_gets_fields(user: User) -> None:
-    if os.path.exists(JOURNAL):
-        shown = [
-            "journalctl",
-            "-t",
-            "ssh2container",
-            "-n",
-            "1",
-            "-o",
-            "json",
-            f"SSH2CONTAINER_USER={user.name}",
-        ]
-        inside(user, "exit 3")
-        entry = json.loads(subprocess.run(shown, capture_output=True, check=True).stdout)
-        assert entry["SSH2CONTAINER_EXIT"] == "3"
-        return
+    """The listener of this run has put a real journal's socket aside."""
     os.makedirs(os.path.dirname(JOURNAL), exist_ok=True)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
@@ -243,7 +228,8 @@ def test_the_journal_gets_fields(user: User) -> None:
             entries = [journal.recv(65536).decode() for _ in range(2)]
     finally:
         os.unlink(JOURNAL)
-        os.removedirs(os.path.dirname(JOURNAL))
+        with contextlib.suppress(OSError):
+            os.removedirs(os.path.dirname(JOURNAL))  # not where systemd runs
     fields = dict(line.split("=", 1) for line in entries[1].splitlines())
     assert fields["SYSLOG_IDENTIFIER"] == "ssh2container"
     assert (fields["SSH2CONTAINER_EVENT"], fields["SSH2CONTAINER_EXIT"]) == ("close", "3")

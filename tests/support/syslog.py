@@ -11,6 +11,9 @@ from support.host import until
 
 PATH = "/dev/log"
 ASIDE = "/dev/log.before-ssh2container-tests"
+JOURNAL = "/run/systemd/journal/socket"
+JOURNAL_ASIDE = JOURNAL + ".before-ssh2container-tests"
+"""Where journald listens, its own protocol is preferred: without this socket records go to /dev/log."""
 
 
 def _is_alive() -> bool:
@@ -41,6 +44,8 @@ class Syslog:
                 os.rename(PATH, ASIDE)
             else:
                 os.unlink(PATH)
+        if os.path.lexists(JOURNAL):
+            os.replace(JOURNAL, JOURNAL_ASIDE)
         self._socket.bind(PATH)
         os.chmod(PATH, 0o666)
         self._thread.start()
@@ -54,6 +59,8 @@ class Syslog:
         os.unlink(PATH)
         if os.path.lexists(ASIDE):
             os.rename(ASIDE, PATH)
+        if os.path.lexists(JOURNAL_ASIDE):
+            os.rename(JOURNAL_ASIDE, JOURNAL)
 
     def _listen(self) -> None:
         while True:
