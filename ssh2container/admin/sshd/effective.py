@@ -11,6 +11,7 @@ from ssh2container.errors import SessionError, printable
 CONFIG = "/etc/ssh/sshd_config"
 _PLACES = ("/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd")
 _DEADLINE_SECONDS = 20
+_MISSING = "Missing privilege separation directory: "
 
 
 def binary() -> str | None:
@@ -21,8 +22,18 @@ def binary() -> str | None:
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run sshd with ``arguments`` and return what it said.
 
+    On a machine where it never started, the directory that its unit would make is made for it.
     Raises :class:`SessionError` when there is no sshd or it does not answer.
     """
+    answer = _run(*arguments)
+    missing = answer.stderr.strip().removeprefix(_MISSING)
+    if answer.returncode and missing.startswith("/run/") and missing.isprintable() and os.geteuid() == 0:
+        os.makedirs(missing, 0o755, exist_ok=True)
+        answer = _run(*arguments)
+    return answer
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     sshd = binary()
     if sshd is None:
         raise SessionError("cannot ask sshd", "no sshd is installed here", "install openssh-server", "sshd")
