@@ -11,6 +11,8 @@ import os
 
 from ssh2container.errors import SessionError
 from ssh2container.plan.host import read_skel, specifier_values
+from ssh2container.plan.operations import State
+from ssh2container.plan.operations.filesystem import MakeTree
 from ssh2container.policy import specifiers
 
 TYPE_CHECKING = False
@@ -31,8 +33,11 @@ def make(home: Home, account: Account, session: str) -> None:
     staged = f"{place}.{session}"
     try:
         os.makedirs(staged, 0o700)
-        for name, mode, content in read_skel(home.skel) if home.skel else ():
-            _copy(f"{staged}/{name}", mode, content)
+        entries = tuple(
+            (f"{staged}/{name}", mode, content)
+            for name, mode, content in (read_skel(home.skel) if home.skel else ())
+        )
+        MakeTree("the home", entries).apply(State())
         os.rename(staged, place)
     except OSError as error:
         _discard(staged)
@@ -48,20 +53,7 @@ def make(home: Home, account: Account, session: str) -> None:
 
 
 def _discard(staged: str) -> None:
-    for directory, _, names in os.walk(staged, topdown=False):
-        for name in names:
+    for directory, below, names in os.walk(staged, topdown=False):
+        for name in (*names, *(name for name in below if os.path.islink(f"{directory}/{name}"))):
             os.unlink(f"{directory}/{name}")
         os.rmdir(directory)
-
-
-def _copy(path: str, mode: int | None, content: bytes | str | None) -> None:
-    if content is None:
-        os.mkdir(path, mode or 0o755)
-    elif isinstance(content, str):
-        os.symlink(content, path)
-    else:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode or 0o644)
-        try:
-            os.write(descriptor, content)
-        finally:
-            os.close(descriptor)
