@@ -5,9 +5,10 @@ The planner itself touches nothing, so that ``explain`` and the tests can plan f
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 from ssh2container.kernel import landlock
 from ssh2container.policy import filters, specifiers
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from .account import Account
 
-SKELETONS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/skeleton"
+SKELETONS = paths.parent(paths.parent(paths.parent(__file__))) + "/skeleton"
 """Mount points owned by root, one tree per kind of image; made by ``admin.skeleton``."""
 
 ETC = (
@@ -169,7 +170,7 @@ class Host:
         self.image = Image.find(policy.image)
         self.tools = Tools.find() if self.image.kind == "tree" else None
         self.skeleton = f"{SKELETONS}/{self.image.kind}"
-        if not os.path.isdir(self.skeleton):
+        if not paths.is_directory(self.skeleton):
             raise Refusal(
                 f"cannot find the mount points {self.skeleton}",
                 "the installation is incomplete",
@@ -189,7 +190,7 @@ class Host:
         self.home, self.hushed = None, False
         if policy.home is not None:
             self.home = _source("home", specifiers.expand(policy.home.source or "", values), account)
-            self.hushed = self.interactive and os.path.lexists(self.home.path + "/.hushlogin")
+            self.hushed = self.interactive and paths.exists(self.home.path + "/.hushlogin")
         elif self.image.kind == "host":
             self.skel = tuple(read_skel("/etc/skel"))
         self.sources = {
@@ -211,7 +212,7 @@ class Host:
 
         try:
             agent.check(path, account.uid)
-            self.agent = _source("the agent", os.fsdecode(path), account)
+            self.agent = _source("the agent", paths.fsdecode(path), account)
         except Refusal as refusal:
             self.agent_missing = str(refusal)
 
@@ -342,7 +343,7 @@ def _links(directory: str, names: Iterable[str]) -> Iterable[tuple[str, str]]:
         except OSError:
             continue
         # Both lead to /usr, which the session has under the same name.
-        yield name, os.path.normpath(f"{directory}/{target}" if target[0] != "/" else target)
+        yield name, paths.normal(f"{directory}/{target}" if target[0] != "/" else target)
 
 
 def _is_plain_directory(path: str) -> bool:
@@ -354,7 +355,7 @@ def _is_plain_directory(path: str) -> bool:
 
 def read_skel(directory: str) -> Iterable[tuple[str, int | None, bytes | str | None]]:
     """Read a home's first files; only what root wrote for that purpose is here."""
-    if not os.path.isdir(directory):
+    if not paths.is_directory(directory):
         return
     for entry in sorted(os.scandir(directory), key=_by_name):
         if entry.is_symlink():

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from _blake2 import blake2b
 
-from ssh2container import __version__
+from ssh2container import __version__, paths
 from ssh2container.errors import Refusal
 from ssh2container.kernel import namespaces
 from ssh2container.policy import rules, specifiers
@@ -282,9 +281,9 @@ def _registration(request: Request, host: Host, given: Mapping[bytes, bytes]) ->
     """Return what the registry of live sessions says of this one; hints for the administrator."""
     return {
         "kind": request.kind,
-        "command": os.fsdecode(request.command),
+        "command": paths.fsdecode(request.command),
         "image": host.image.name,
-        "client": os.fsdecode(given.get(b"SSH_CONNECTION", b"")).partition(" ")[0],
+        "client": paths.fsdecode(given.get(b"SSH_CONNECTION", b"")).partition(" ")[0],
     }
 
 

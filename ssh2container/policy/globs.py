@@ -6,7 +6,9 @@ Patterns are glob(7)'s, over bytes; a pattern that matches nothing stays as it w
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from ssh2container import paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,8 +110,8 @@ def _paths(pattern: bytes) -> list[bytes]:
             found = [path for base in found for path in _entries(base, part)]
         else:
             name = _unescape(part)
-            found = [path for path in (_join(base, name) for base in found) if os.path.lexists(path)]
-    return [path + b"/" for path in found if os.path.isdir(path)] if pattern.endswith(b"/") else found
+            found = [path for path in (_join(base, name) for base in found) if paths.exists(path)]
+    return [path + b"/" for path in found if paths.is_directory(path)] if pattern.endswith(b"/") else found
 
 
 def _entries(base: bytes, part: bytes) -> list[bytes]:

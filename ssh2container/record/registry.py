@@ -8,10 +8,10 @@ hint; the administrator's tools verify it against the kernel (``admin.sessions``
 from __future__ import annotations
 
 import _socket
+import _stat as stat
 import errno
 import fcntl
-import os
-import stat
+import posix as os
 import time
 
 from ssh2container.errors import Refusal, SessionError, printable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
+import posix as os
 import select
 import time
 
@@ -90,9 +90,7 @@ class Monitor:
         self._pidfd = pidfd
         self._end = end
         self._poll = select.epoll()
-        self._signals = process.signal_descriptor(
-            (*_FORWARDED, signal.SIGWINCH, PARENT_DIED, views.SIGNAL)
-        )
+        self._signals = process.signal_descriptor((*_FORWARDED, signal.SIGWINCH, PARENT_DIED, views.SIGNAL))
         self._relay: Relay | None = None
         self._companions: Companions | None = None
         self._status: int | None = None
