@@ -192,6 +192,7 @@ def test_job_control_and_interrupts(both: Emulators) -> None:
         emulator.line("again")
         emulator.wait("again\nagain")
         emulator.type("C-c")
+        emulator.wait("^C\n$")
         emulator.line("echo status-$?")
         return emulator.wait("status-130")
 
