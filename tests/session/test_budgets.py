@@ -36,7 +36,7 @@ plan.insider plan.make plan.operations plan.operations.confinement plan.operatio
 plan.operations.identity plan.operations.landlock plan.operations.limits plan.operations.network
 plan.operations.proc plan.operations.volumes plan.program plan.request plan.tools plan.tree plan.upper
 plan.walls policy policy.commands policy.filters policy.globs policy.layers policy.merge policy.policy
-policy.rules policy.specifiers policy.store record record.audit record.logs record.registry run run.channel
+policy.rules policy.specifiers policy.store record record.audit record.logs record.registry paths run run.channel
 run.init run.launch run.members run.monitor run.payload run.terminal run.views shell
 """
 """Everything that is imported, by the time of the clone: nothing is imported after it."""

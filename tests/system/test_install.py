@@ -124,6 +124,26 @@ def test_a_login_runs_without_its_bundle(installed: Installation) -> None:
     assert not [found for found in installed.doctor("--host") if found["check"] == "code.bundle"]
 
 
+def test_a_login_runs_without_the_short_way_through_the_interpreters_start(installed: Installation) -> None:
+    installed.add_user("alice")
+    installed.control("enable", "alice")
+    assert not [found for found in installed.doctor("--host") if found["check"] == "code.start"]
+    installed.machine.shell(f"rm {LIB}/current/start.so")
+    assert installed.inside("alice", "echo inside").stdout == "inside\n"
+    assert [found for found in installed.doctor("--host") if found["check"] == "code.start"]
+
+
+def test_a_login_runs_with_a_bundle_that_cannot_be_read(installed: Installation) -> None:
+    """A broken file is no shell of the host and no traceback."""
+    installed.add_user("alice")
+    installed.control("enable", "alice")
+    installed.machine.shell(f"for file in {LIB}/current/*.bundle; do echo broken >$file; done")
+    done = installed.inside("alice", "id", check=False)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr.startswith("ssh2container: the installation is incomplete")
+    assert done.stderr.count("\n") == 1
+
+
 def test_shells_list_only_when_asked(installed: Installation) -> None:
     installed.install("--etc-shells")
     assert "/usr/bin/ssh2container\n" in installed.machine.read("/etc/shells")
