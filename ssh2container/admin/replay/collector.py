@@ -30,7 +30,7 @@ FIRST_DESCRIPTOR = 3
 """Where systemd hands over the listening socket (SD_LISTEN_FDS_START)."""
 _GREETING = re.compile(GREETING + rb"([0-9a-f]{10})\n")
 _LONGEST_GREETING = 64
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 _LEAVES_FREE = 0.05
 """The part of the file system that recordings leave free: the log itself has to go on."""
 _CHECK_EVERY = 1 << 22
