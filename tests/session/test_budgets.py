@@ -31,12 +31,12 @@ FOREIGN = "__future__ _blake2 _prctl _signal _socket errno fcntl gc grp marshal 
 """All but the first, which the bundle leaves out, are C, and most are part of the interpreter."""
 OWN = """
 errors kernel kernel._syscall kernel.landlock kernel.libc kernel.mounts kernel.namespaces kernel.process
-kernel.security plan plan.account plan.accounts plan.environment plan.greeting plan.host plan.image
+kernel.security paths plan plan.account plan.accounts plan.environment plan.greeting plan.host plan.image
 plan.insider plan.make plan.operations plan.operations.confinement plan.operations.filesystem
 plan.operations.identity plan.operations.landlock plan.operations.limits plan.operations.network
 plan.operations.proc plan.operations.volumes plan.program plan.request plan.tools plan.tree plan.upper
 plan.walls policy policy.commands policy.filters policy.globs policy.layers policy.merge policy.policy
-policy.rules policy.specifiers policy.store record record.audit record.logs record.registry paths run run.channel
+policy.rules policy.specifiers policy.store record record.audit record.logs record.registry run run.channel
 run.init run.launch run.members run.monitor run.payload run.terminal run.views shell
 """
 """Everything that is imported, by the time of the clone: nothing is imported after it."""
