@@ -471,7 +471,7 @@ install_units() {
     put_tree "$source_tree/systemd/system" /usr/lib/systemd/system
     local unit link
     for unit in multi-user.target.wants/ssh2container-compile.path sockets.target.wants/ssh2container-record.socket \
-        timers.target.wants/ssh2container-image-update.timer; do
+        multi-user.target.wants/ssh2container-runtime.service timers.target.wants/ssh2container-image-update.timer; do
         link=/etc/systemd/system/$unit
         if [[ ! -L $link ]]; then
             record "$link"

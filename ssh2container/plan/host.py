@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ssh2container.policy.policy import Policy
 
     from .account import Account
+    from .ranges import Range
 
 SKELETONS = paths.parent(paths.parent(paths.parent(__file__))) + "/skeleton"
 """Mount points owned by root, one tree per kind of image; made by ``admin.skeleton``."""
@@ -99,6 +100,7 @@ class Host:
     hushed: whether a kept home says that it wants no welcome.
     bpf, init_bpf: the compiled system-call filters of the payload and of pid 1.
     recorder: the filter that records violations, b"" when the policy does not want them recorded.
+    range: the ids of a session that has many, or None.
     resolv_conf: the host's resolver configuration, for sessions on its network.
     agent: the Source of the client's agent; agent_missing: why the one that was offered is not taken.
     """
@@ -119,6 +121,7 @@ class Host:
         "masked_directories",
         "masked_files",
         "protected",
+        "range",
         "recorder",
         "resolv_conf",
         "session",
@@ -150,6 +153,7 @@ class Host:
     hushed: bool
     bpf: bytes
     init_bpf: bytes
+    range: Range | None
     recorder: bytes
     resolv_conf: bytes
     agent: Source | None
@@ -169,6 +173,11 @@ class Host:
         self.terminal = self.interactive or os.isatty(1) or os.isatty(2)
         self.image = Image.find(policy.image)
         self.tools = Tools.find() if self.image.kind == "tree" else None
+        self.range = None
+        if policy.ranged:
+            from .ranges import Range
+
+            self.range = Range.observe(policy, account, self.image)
         self.skeleton = f"{SKELETONS}/{self.image.kind}"
         if not paths.is_directory(self.skeleton):
             raise Refusal(

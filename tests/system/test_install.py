@@ -89,6 +89,7 @@ def test_what_is_installed(installed: Installation) -> None:
         machine.run("test", "-s", f"/usr/share/man/man{page[-1]}/{page}")
     machine.run("getent", "group", "ssh2container")
     for unit in ("multi-user.target.wants/ssh2container-compile.path",
+                 "multi-user.target.wants/ssh2container-runtime.service",
                  "sockets.target.wants/ssh2container-record.socket",
                  "timers.target.wants/ssh2container-image-update.timer"):  # fmt: skip
         machine.run("test", "-f", f"/etc/systemd/system/{unit}")
@@ -337,9 +338,12 @@ def test_completions(installed: Installation) -> None:
 def test_units_are_valid(installed: Installation) -> None:
     if installed.machine.run("which", "systemd-analyze", check=False).returncode:
         pytest.skip("systemd is not installed on this machine")
-    units = ["ssh2container-compile.path", "ssh2container-compile.service", "ssh2container-image-update.timer"]
+    names = ("compile.path", "compile.service", "image-update.timer", "runtime.service")
     done = installed.machine.run(
-        "systemd-analyze", "verify", *(f"/usr/lib/systemd/system/{unit}" for unit in units), check=False
+        "systemd-analyze",
+        "verify",
+        *(f"/usr/lib/systemd/system/ssh2container-{name}" for name in names),
+        check=False,
     )
     assert "ssh2container" not in done.stderr, done.stderr
     installed.machine.run("systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/ssh2container.conf")
