@@ -8,7 +8,9 @@ import os
 import re
 from typing import NamedTuple
 
-from ssh2container.admin.images.store import Store, Version, locked, remove
+from ssh2container.admin.images.durable import locked, remove
+from ssh2container.admin.images.staging import sweep
+from ssh2container.admin.images.store import Store, Version
 from ssh2container.errors import SessionError
 from ssh2container.plan.ranges import OWN_TREES
 
@@ -38,7 +40,7 @@ def collect(store: Store, *, dry_run: bool = False, policies: str = POLICIES) ->
     mounted = _mounted(store)
     fates = []
     with locked(f"{store.path}/staging"):
-        store.sweep()
+        sweep(f"{store.path}/staging")
         for version in store.versions().values():
             kept = ", ".join(named.get(version.digest, []))
             if not kept and version.digest in pinned:
@@ -50,7 +52,7 @@ def collect(store: Store, *, dry_run: bool = False, policies: str = POLICIES) ->
             fates.append(Fate(version, kept, size_of(version)))
         if not dry_run:
             _orphans(store)
-            store.sweep()
+            sweep(f"{store.path}/staging")
     return fates
 
 
