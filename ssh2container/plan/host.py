@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .account import Account
     from .ranges import Range
 
+RUNTIME, WELCOMED = "/run/ssh2container", ".welcomed"
+"""Where the user's sessions leave notes for each other, and the one that has the mark of his last welcome."""
 SKELETONS = paths.parent(paths.parent(paths.parent(__file__))) + "/skeleton"
 """Mount points owned by root, one tree per kind of image; made by ``admin.skeleton``."""
 
@@ -97,7 +99,7 @@ class Host:
     tools: the transfer programs, for an image of the store.
     sources: the volumes' target -> Source; home: the Source of a kept home.
     terminal: whether one of the standard descriptors is a terminal; interactive: whether stdin is.
-    hushed: whether a kept home says that it wants no welcome.
+    hushed: whether a kept home says that it wants no welcome; welcomed: the mark of the last one shown.
     bpf, init_bpf: the compiled system-call filters of the payload and of pid 1.
     recorder: the filter that records violations, b"" when the policy does not want them recorded.
     range: the ids of a session that has many, or None.
@@ -131,6 +133,7 @@ class Host:
         "terminal",
         "tools",
         "top",
+        "welcomed",
     )
 
     session: str
@@ -151,6 +154,7 @@ class Host:
     tools: Tools | None
     interactive: bool
     hushed: bool
+    welcomed: bytes
     bpf: bytes
     init_bpf: bytes
     range: Range | None
@@ -200,6 +204,9 @@ class Host:
         if policy.home is not None:
             self.home = _source("home", specifiers.expand(policy.home.source or "", values), account)
             self.hushed = self.interactive and paths.exists(self.home.path + "/.hushlogin")
+        self.welcomed = b""
+        if self.interactive and account.uid == os.getuid():
+            self.welcomed = _read(f"{RUNTIME}/{account.uid}/{WELCOMED}")
         elif self.image.kind == "host":
             self.skel = tuple(read_skel("/etc/skel"))
         self.sources = {

@@ -9,6 +9,7 @@ import time
 
 from ssh2container.errors import SessionError
 from ssh2container.kernel import process
+from ssh2container.record import registry
 
 from . import channel, views
 from .terminal import Relay
@@ -171,6 +172,8 @@ class Monitor:
             raise channel.unpack_error(content)
         if kind == channel.TERMINAL:
             self._relay = Relay(self._poll, attached, self._plan.greeting)
+            if self._plan.welcome:
+                registry.note(registry.WELCOMED, self._plan.welcome)
             if self._companions is not None:
                 self._companions.attach(self._poll, self._relay, self._plan.greeting)
         elif kind == channel.STARTED:

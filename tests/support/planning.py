@@ -28,7 +28,7 @@ def host(policy: Policy, user: Account, *, terminal: bool = False) -> Host:
     made = Host()
     made.session = SESSION
     made.terminal = made.interactive = terminal
-    made.hushed = False
+    made.hushed, made.welcomed = False, b""
     made.image = _image(policy.image)
     made.tools = None
     made.range = None
