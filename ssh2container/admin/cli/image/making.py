@@ -139,7 +139,7 @@ def build(
     max_entries: int,
     range_: bool,
 ) -> None:
-    """Make an image of this host's own programs with all that they need (about 20 MB)."""
+    """Make an image of this host's own programs with all that they need (20 to 25 MB)."""
     del what
     source = host_tools.HostTools(extra, only=only)
     _bring(name, source, Limits(max_size, max_entries), range_=range_)
