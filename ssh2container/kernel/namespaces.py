@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from . import libc
+from . import _syscall, libc
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -15,7 +15,26 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-clone = libc.clone
+PROGRAM = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/init"
+"""pid 1 of every container: a static program of root's, installed beside the code."""
+
+
+def spawn(flags: int, channel: int, order: int, listener: int = -1) -> tuple[int, int]:
+    """Start :data:`PROGRAM` as pid 1 of new namespaces and return (pid, pidfd).
+
+    Nothing of this process is copied, and it never leaves its own namespaces. The program gets the three
+    descriptors, and an empty environment. Raises OSError, with a file name where it cannot be executed.
+    """
+    return _syscall.spawn(os.fsencode(PROGRAM), flags, (channel, order, listener))
+
+
+def clone(flags: int) -> tuple[int, int]:
+    """Fork into new namespaces: (pid, pidfd) in the parent, (0, -1) in the child.
+
+    clone(2) without a stack behaves like fork in a process of a single thread. The pidfd is
+    close-on-exec. Raises OSError.
+    """
+    return _syscall.clone(flags)
 
 
 def write_file(path: str, text: str) -> None:
@@ -28,13 +47,6 @@ def write_file(path: str, text: str) -> None:
         raise
     finally:
         os.close(descriptor)
-
-
-def map_self(uid_inside: int, uid: int, gid_inside: int, gid: int) -> None:
-    """Map the caller's own ids, the only ones that need no privilege, and forbid setgroups(2)."""
-    write_file("/proc/self/uid_map", f"{uid_inside} {uid} 1")
-    write_file("/proc/self/setgroups", "deny")
-    write_file("/proc/self/gid_map", f"{gid_inside} {gid} 1")
 
 
 def map_range(

@@ -10,7 +10,7 @@ import time
 from ssh2container.errors import SessionError
 from ssh2container.kernel import process
 
-from . import channel, views
+from . import channel, order, views
 from .terminal import Relay
 
 TYPE_CHECKING = False
@@ -171,6 +171,8 @@ class Monitor:
         kind, content, attached = channel.receive(self._end)
         if kind == channel.ERROR:
             raise channel.unpack_error(content)
+        if kind == channel.FAILED:
+            raise order.error_of(self._plan, content)
         if kind == channel.TERMINAL:
             self._relay = Relay(self._poll, attached, self._plan.greeting)
             if self._companions is not None:

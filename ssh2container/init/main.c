@@ -1,0 +1,33 @@
+/* The static program that is pid 1 of every container (docs/architecture.md).
+ *
+ * kernel/_syscall.c starts it in new namespaces with an empty environment and three descriptors: the channel, the
+ * order, the listener. Its rights over the new user namespace came through the exec as ambient capabilities; from
+ * here on they are as after a fork.
+ */
+#define _GNU_SOURCE
+#include "container.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { CHANNEL = 3, ORDER = 4, LISTENER = 5 };
+
+static void forget_inheritable(void)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct sets[2];
+    if (syscall(SYS_capget, &header, sets))
+        _exit(OURS);
+    sets[0].inheritable = sets[1].inheritable = 0;
+    if (syscall(SYS_capset, &header, sets))
+        _exit(OURS);
+}
+
+int main(void)
+{
+    forget_inheritable();
+    run_container(CHANNEL, ORDER, fcntl(LISTENER, F_GETFD) < 0 ? -1 : LISTENER, fork);
+    return OURS;
+}
