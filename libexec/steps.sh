@@ -295,7 +295,8 @@ build_init() {
         }
     fi
     rm -f "$log"
-    chmod 755 "$stage/init"
+    # Unreadable for others: so the kernel lets nobody but root of the host look into the process.
+    chmod 711 "$stage/init"
 }
 
 # Programs without libraries, for those who have no use for them if they were linked (their comments say why).

@@ -93,7 +93,7 @@ size_t pack_error(uint8_t *message, enum error kind, const char *what, const cha
     return at;
 }
 
-/* phase: 'i' for what makes the container, 'p' for what stands before a program. */
+/* phase: 'o' before pid 1's program, 'i' for what makes the container, 'p' for what stands before a payload's. */
 size_t pack_failure(uint8_t *message, char phase, uint32_t record, int number)
 {
     int32_t numbers[] = {(int32_t)record, number};

@@ -113,14 +113,30 @@ static PyObject *door_clone(PyObject *self, PyObject *arguments)
     return Py_BuildValue("ii", (int)pid, pid ? pidfd : -1);
 }
 
+static bool read_script(struct script *script, const Py_buffer *records, const Py_buffer *texts)
+{
+    if (records->len % (Py_ssize_t)sizeof(struct record) || texts->len < MARGIN) {
+        return false;
+    }
+    *script = (struct script){
+        .records = records->buf,
+        .count = (size_t)records->len / sizeof(struct record),
+        .texts = texts->buf,
+        .size = (size_t)texts->len - MARGIN,
+        .channel = -1,
+    };
+    script_start(script);
+    return true;
+}
+
 /* ---- pid 1 as a program ---------------------------------------------------------------------------------------- */
 
-enum { FIRST = 3, HANDED = 3, OUT_OF_THE_WAY = 16, STACK = 32768 };
+enum { FIRST = 3, HANDED = 3, OUT_OF_THE_WAY = 16, STACK = 65536 };
 
 struct program {
     const char *path;
     int descriptors[HANDED];
-    int failed;
+    struct script opening;
 };
 
 static int hand_over_descriptors(const struct program *program)
@@ -158,42 +174,62 @@ static int keep_rights(void)
     return 0;
 }
 
-/* In the child, in this process's memory while that waits: nothing but system calls. */
+/* In the child, perhaps in this process's memory while that waits: nothing but system calls, and messages. */
 static int become_program(void *given)
 {
     struct program *program = given;
+    struct failure failure;
+    uint8_t message[LONGEST_MESSAGE];
     char name[] = "init";
     char *arguments[] = {name, NULL}, *nothing[] = {NULL};
-    if (!hand_over_descriptors(program) && !keep_rights())
-        execve(program->path, arguments, nothing);
-    program->failed = errno;
+    int channel = program->descriptors[0];
+    if (!hand_over_descriptors(program)) {
+        channel = program->opening.channel = FIRST;
+        if (!script_run(&program->opening, &failure)) {
+            send_message(channel, message, pack_failure(message, 'o', failure.record, failure.number));
+            _exit(OURS);
+        }
+        if (!keep_rights())
+            execve(program->path, arguments, nothing);
+    }
+    const int number = errno;
+    send_message(channel, message,
+                 pack_error(message, SESSION_ERROR, "cannot start pid 1 of the container", reason(number), number, "start"));
     _exit(OURS);
 }
 
+/* spawn(path, flags, descriptors, opening records, texts, copied): an opening that waits for us needs a copy of our
+ * memory; any other runs in it, and we go on when the program has been executed. */
 static PyObject *door_spawn(PyObject *self, PyObject *arguments)
 {
     (void)self;
     struct program program = {0};
     unsigned long flags;
-    int pidfd = -1;
+    Py_buffer records, texts;
+    int pidfd = -1, copied, pid = -1;
     char stack[STACK] __attribute__((aligned(16)));
 
-    if (!PyArg_ParseTuple(arguments, "yk(iii)", &program.path, &flags, &program.descriptors[0],
-                          &program.descriptors[1], &program.descriptors[2])) {
+    if (!PyArg_ParseTuple(arguments, "yk(iii)y*w*p", &program.path, &flags, &program.descriptors[0],
+                          &program.descriptors[1], &program.descriptors[2], &records, &texts, &copied)) {
         return NULL;
     }
-    int pid = clone(become_program, stack + STACK, (int)flags | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &program,
-                    &pidfd);
-    if (pid == -1) {
-        return PyErr_SetFromErrno(PyExc_OSError);
+    if (!read_script(&program.opening, &records, &texts)) {
+        PyErr_SetString(PyExc_ValueError, "no whole script");
+    } else if (copied) {
+        pid = (int)syscall(SYS_clone, flags | CLONE_PIDFD | SIGCHLD, 0L, &pidfd, 0L, 0L);
+        if (pid == 0) {
+            become_program(&program);
+        }
+    } else {
+        pid = clone(become_program, stack + STACK, (int)flags | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+                    &program, &pidfd);
     }
-    if (program.failed) {
-        close(pidfd);
-        syscall(SYS_wait4, pid, NULL, 0, NULL);
-        errno = program.failed;
-        return PyErr_SetFromErrnoWithFilename(PyExc_OSError, program.path);
+    if (pid == -1 && !PyErr_Occurred()) {
+        PyErr_SetFromErrno(PyExc_OSError);
     }
-    return Py_BuildValue("ii", pid, pidfd);
+    PyBuffer_Release(&records);
+    PyBuffer_Release(&texts);
+    return pid == -1 ? NULL : Py_BuildValue("ii", pid, pidfd);
 }
 
 /* ---- pid 1 in this process ------------------------------------------------------------------------------------- */
@@ -207,18 +243,11 @@ static PyObject *door_run(PyObject *self, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "y*w*", &records, &texts)) {
         return NULL;
     }
-    if (records.len % (Py_ssize_t)sizeof(struct record) || texts.len < MARGIN) {
+    struct script script;
+    if (!read_script(&script, &records, &texts)) {
         PyErr_SetString(PyExc_ValueError, "no whole script");
     } else {
         struct failure failure = {0, 0};
-        struct script script = {
-            .records = records.buf,
-            .count = (size_t)records.len / sizeof(struct record),
-            .texts = texts.buf,
-            .size = (size_t)texts.len - MARGIN,
-            .channel = -1,
-        };
-        script_start(&script);
         script_run(&script, &failure);
         result = Py_BuildValue("Ii", failure.record, failure.number);
     }
@@ -283,7 +312,7 @@ static PyObject *door_matches(PyObject *self, PyObject *arguments)
 static PyMethodDef methods[] = {
     {"syscall", door_syscall, METH_VARARGS, "syscall(name, number, *arguments) -> int"},
     {"clone", door_clone, METH_VARARGS, "clone(flags) -> (pid, pidfd), (0, -1) in the child"},
-    {"spawn", door_spawn, METH_VARARGS, "spawn(path, flags, (channel, order, listener)) -> (pid, pidfd)"},
+    {"spawn", door_spawn, METH_VARARGS, "spawn(path, flags, descriptors, records, texts, copied) -> (pid, pidfd)"},
     {"run", door_run, METH_VARARGS, "run(records, texts) -> (record, errno) of the failure, errno 0 for none"},
     {"contain", door_contain, METH_VARARGS, "contain(channel, order, listener): be pid 1; returns in the payload"},
     {"expand", door_expand, METH_VARARGS, "expand(literal, pattern, home) -> words"},

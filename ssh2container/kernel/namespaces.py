@@ -7,6 +7,10 @@ import os
 
 from . import _syscall, libc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .script import Script
+
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -16,16 +20,22 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 PROGRAM = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/init"
-"""pid 1 of every container: a static program of root's, installed beside the code."""
+"""pid 1 of every container: a static program of root's, installed beside the code.
+
+Nobody else may read it. For the kernel that makes its process one that only root of the host may look
+into, from its first instruction on; otherwise the user namespace's owner could (would_dump, fs/exec.c)."""
 
 
-def spawn(flags: int, channel: int, order: int, listener: int = -1) -> tuple[int, int]:
+def spawn(flags: int, descriptors: tuple[int, int, int], opening: Script, *, waits: bool) -> tuple[int, int]:
     """Start :data:`PROGRAM` as pid 1 of new namespaces and return (pid, pidfd).
 
-    Nothing of this process is copied, and it never leaves its own namespaces. The program gets the three
-    descriptors, and an empty environment. Raises OSError, with a file name where it cannot be executed.
+    This process never leaves its own namespaces, and nothing of it is copied. The program gets
+    ``descriptors`` (channel, order, listener or -1) as its only ones, and an empty environment.
+    opening: what has to happen before the program is executed; what fails there comes over the channel.
+    waits: whether it waits for us. Raises OSError.
     """
-    return _syscall.spawn(os.fsencode(PROGRAM), flags, (channel, order, listener))
+    records = b"".join(opening.records)
+    return _syscall.spawn(os.fsencode(PROGRAM), flags, descriptors, records, opening.finish(), waits)
 
 
 def clone(flags: int) -> tuple[int, int]:

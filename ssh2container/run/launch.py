@@ -66,16 +66,24 @@ def start(
     listener = None if entry is None else entry.listen()
     ours, theirs = channel.pair()
     told = write(plan, terminal.likeness() if plan.terminal else b"")
+    waited_for = any(isinstance(operation, MapRange) for operation in plan.monitor)
     given = (theirs.fileno(), told, -1 if listener is None else listener.fileno())
     try:
         if plan.call is None:
-            pid, pidfd = namespaces.spawn(plan.namespaces, *given)
+            pid, pidfd = namespaces.spawn(plan.namespaces, given, order.opening(plan), waits=waited_for)
         else:
             pid, pidfd = namespaces.clone(plan.namespaces)
             if pid == 0:
                 _call(plan.call, given)
     except OSError as error:
-        raise _failure(error) from None
+        number = error.errno or 0
+        raise SessionError(
+            "cannot create the container's namespaces",
+            error.strerror or "",
+            _REMEDIES.get(number, ""),
+            "namespaces",
+            number,
+        ) from None
     finally:
         os.close(told)
     theirs.close()
@@ -83,7 +91,7 @@ def start(
         listener.close()
     # Not before: a child of a process that is not dumpable cannot write its own maps.
     perform(plan.monitor[1:], pid)
-    if any(isinstance(operation, MapRange) for operation in plan.monitor):
+    if waited_for:
         ours.send(channel.GO)
     return pid, pidfd, ours
 
@@ -96,14 +104,3 @@ def _call(function: Callable[[], int], given: tuple[int, int, int]) -> NoReturn:
         status = function()
     finally:
         os._exit(status)
-
-
-def _failure(error: OSError) -> SessionError:
-    number = error.errno or 0
-    if error.filename is not None:
-        remedy = "an administrator runs install.sh again"
-        what = f"cannot start {os.fsdecode(error.filename)}"
-    else:
-        remedy = _REMEDIES.get(number, "")
-        what = "cannot create the container's namespaces"
-    return SessionError(what, error.strerror or "", remedy, "namespaces", number)

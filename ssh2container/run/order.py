@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ssh2container.plan.make import Plan
+    from ssh2container.plan.operations import Operation
 
 _MAGIC = b"sorder01"
 _HEAD = _struct.Struct("=8s12I2q")
 _WRITABLE, _CALL, _SHARED = 1, 2, 4
 _F_ADD_SEALS, _SEALED = 1033, 0xF
-_MAKING = b"i"
+_OPENING, _MAKING = b"o", b"i"
 
 
 def write(plan: Plan, like: bytes, *, writable: bool = False) -> int:
@@ -35,7 +36,7 @@ def write(plan: Plan, like: bytes, *, writable: bool = False) -> int:
     like: modes and size of the client's terminal (``terminal.likeness``), b"" for none.
     writable: leave it unsealed, and have pid 1 note the times that a script asks for in it.
     """
-    making = operations.write(plan.init, Script())
+    making = operations.write(_making(plan), Script())
     confining = operations.write(plan.payload, Script(making.texts))
     umask = b"" if plan.program.umask is None else b"%d" % plan.program.umask
     attempts = [[os.fsencode(path), *arguments] for path, arguments in plan.program.attempts]
@@ -100,7 +101,26 @@ def seal(content: bytes) -> int:
 def error_of(plan: Plan, failed: bytes) -> SessionError:
     """Return the error that pid 1 tells with FAILED: the operation of ``plan`` whose record did not work."""
     record, number = int.from_bytes(failed[1:5], "little"), int.from_bytes(failed[5:9], "little")
-    return operations.find(plan.init if failed[:1] == _MAKING else plan.payload, record, number)
+    phase = {_OPENING: _opening, _MAKING: _making}.get(failed[:1], _confining)
+    return operations.find(phase(plan), record, number)
+
+
+def opening(plan: Plan) -> Script:
+    """Return what happens in pid 1 before its program is executed. Raises SessionError."""
+    return operations.write(_opening(plan), Script())
+
+
+def _opening(plan: Plan) -> list[Operation]:
+    return [operation for operation in plan.init if operation.opening]
+
+
+def _making(plan: Plan) -> list[Operation]:
+    # A copy of this process executes no program.
+    return [operation for operation in plan.init if plan.call is not None or not operation.opening]
+
+
+def _confining(plan: Plan) -> Iterable[Operation]:
+    return plan.payload
 
 
 def _word(word: bytes) -> bytes:

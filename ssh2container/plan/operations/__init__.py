@@ -38,10 +38,12 @@ class Operation:
 
     key: the policy key behind it, "" when every session does it.
     step: the class's stable short name, for the log.
+    opening: whether it belongs before the exec of pid 1's program, whose /proc/self is closed to it.
     """
 
     __slots__ = ("key",)
     step = ""
+    opening = False
     remedies: dict[int, str] = {}
     """errno -> what the reader can do when it fails with it."""
     reasons: dict[int, str] = {}

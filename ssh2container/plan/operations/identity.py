@@ -19,6 +19,7 @@ class MapOwnIds(Operation):
 
     __slots__ = ("gid", "gid_inside", "uid", "uid_inside")
     step = "identity-map"
+    opening = True
 
     def __init__(self, uid_inside: int, uid: int, gid_inside: int, gid: int, key: str = "") -> None:
         super().__init__(key)
@@ -71,6 +72,7 @@ class AwaitMaps(Operation):
 
     __slots__ = ()
     step = "identity-map"
+    opening = True
 
     def __init__(self) -> None:
         super().__init__("userns_mode")
