@@ -21,7 +21,7 @@ Without options: install or upgrade. A second run changes nothing; a run that wa
   --restore-shell  with --uninstall: give them back the login shell that they had before
   --purge          with --uninstall: remove policies, images and logs too
   --id-base=N      the first of 65536 host ids to set aside for images with users of their own (default: the first
-                   free ones from 1879048192; give the same on all hosts of a fleet)
+                   free ones from 1879113728; give the same on all hosts of a fleet)
   --etc-shells     put /usr/bin/ssh2container into /etc/shells (lets its users run chsh; docs/installation.md says when)
   --reload-sshd    make a running sshd read the drop-in (otherwise only said)
   --wheels DIR     take pyseccomp from this directory instead of the Python package index
@@ -51,7 +51,10 @@ while (($#)); do
         --purge) purge=true ;;
         --restore-shell) restore_shell=true ;;
         --etc-shells) etc_shells=true ;;
-        --id-base=*) id_base=${1#*=} ;;
+        --id-base=*)
+            id_base=${1#*=}
+            [[ $id_base =~ ^[1-9][0-9]{4,9}$ ]] || wrong_usage '--id-base needs the first of 65536 ids'
+            ;;
         --reload-sshd) reload_sshd=true ;;
         --dry-run) dry_run=true ;;
         --wheels)
@@ -64,7 +67,6 @@ while (($#)); do
     esac
     shift
 done
-if [[ -n $id_base && ! $id_base =~ ^[1-9][0-9]{4,9}$ ]]; then wrong_usage '--id-base needs the first of 65536 ids'; fi
 if $clean && [[ $mode != demo ]]; then wrong_usage '--clean goes with --demo'; fi
 if $purge && [[ $mode != uninstall ]]; then wrong_usage '--purge goes with --uninstall'; fi
 if $restore_shell && [[ $mode != uninstall ]]; then wrong_usage '--restore-shell goes with --uninstall'; fi

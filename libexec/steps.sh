@@ -468,7 +468,8 @@ install_units() {
     put "$source_tree/systemd/tmpfiles.d/ssh2container.conf" /usr/lib/tmpfiles.d/ssh2container.conf
     put_tree "$source_tree/systemd/system" /usr/lib/systemd/system
     local unit link
-    for unit in multi-user.target.wants/ssh2container-compile.path sockets.target.wants/ssh2container-record.socket; do
+    for unit in multi-user.target.wants/ssh2container-compile.path sockets.target.wants/ssh2container-record.socket \
+        timers.target.wants/ssh2container-image-update.timer; do
         link=/etc/systemd/system/$unit
         if [[ ! -L $link ]]; then
             record "$link"
@@ -477,12 +478,12 @@ install_units() {
     done
     if systemd_runs; then
         systemctl daemon-reload
-        for unit in ssh2container-compile.path ssh2container-record.socket; do
+        for unit in ssh2container-compile.path ssh2container-record.socket ssh2container-image-update.timer; do
             systemctl is-active --quiet "$unit" || act "start $unit" systemctl start "$unit"
         done
     else
         tell 'systemd does not run here: after a change of a policy run "ssh2containerctl compile",'
-        tell 'after a boot run "ssh2containerctl enable --runtime" (systemd-tmpfiles would do it)'
+        tell 'after a boot "ssh2containerctl enable --runtime", every night "ssh2containerctl image update --all"'
     fi
 }
 

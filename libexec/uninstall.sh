@@ -92,7 +92,7 @@ remove_drop_in() {
 stop_units() {
     if systemd_runs; then
         act 'stop the units' systemctl stop ssh2container-compile.path ssh2container-record.socket \
-            ssh2container-record.service
+            ssh2container-record.service ssh2container-image-update.timer
     fi
     if [[ -e /etc/apparmor.d/ssh2container ]] && have apparmor_parser &&
         [[ $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) == Y ]]; then

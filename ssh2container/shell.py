@@ -96,6 +96,8 @@ def main(*, launched: bool = False) -> NoReturn:
         outcome = session(arguments, environment)
     except SessionError as error:
         complain(str(error), error.status)
+    except OSError as error:
+        complain(f"cannot go on: {error.strerror}; the system log has the details", EXIT_OURS)
     except BaseException:  # noqa: BLE001 - the log has the details; the client gets one line
         complain("an error inside ssh2container; the system log has the details", EXIT_OURS)
     outcome.leave()

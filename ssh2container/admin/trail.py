@@ -15,6 +15,7 @@ import subprocess
 import time
 
 from ssh2container.errors import SessionError
+from ssh2container.record import ecs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _LINE = re.compile(
     + IDENTIFIER
     + r"\[\d+\]: (?P<text>.*)"
 )
+_FROM_ECS = {theirs: ours for ours, theirs in ecs.NAMES.items()}
 _FIELD = re.compile(r'(?P<name>[a-z_]+)=(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>\S*))')
 
 
@@ -75,7 +77,12 @@ class Record:
 
 
 def parse(text: str) -> dict[str, str]:
-    """Return the fields of one record; a message of ours that is no record has its words as "text"."""
+    """Return the fields of one record, in either format that config.yaml knows (``audit_format``).
+
+    A message of ours that is no record has its words as "text".
+    """
+    if text.startswith('{"@timestamp":'):
+        return _parse_ecs(text)
     if not text.startswith("event="):
         return {"event": "note", "text": text}
     fields = {}
@@ -83,6 +90,21 @@ def parse(text: str) -> dict[str, str]:
         quoted = match["quoted"]
         fields[match["name"]] = match["bare"] if quoted is None else re.sub(r"\\([\\\"])", r"\1", quoted)
     return fields
+
+
+def _parse_ecs(text: str) -> dict[str, str]:
+    try:
+        given = json.loads(text)
+        fields = {"event": given["event.action"]}
+        for name, value in given.items():
+            ours = _FROM_ECS.get(name) or (name.removeprefix(ecs.OURS) if name.startswith(ecs.OURS) else "")
+            if ours == "duration":
+                fields[ours] = f"{value / 1e9:.3f}"
+            elif ours:
+                fields[ours] = str(value[0] if isinstance(value, list) and value else value)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {"event": "note", "text": text}
+    return {name: str(value) for name, value in fields.items()}
 
 
 def records(paths: tuple[str, ...] = (), since: str = "") -> Iterator[Record]:

@@ -9,7 +9,7 @@ import os
 import time
 
 VERSION = "8.11"
-_NAMES = {
+NAMES = {
     "user": "user.name",
     "uid": "user.id",
     "client": "source.ip",
@@ -27,7 +27,8 @@ _NAMES = {
     "input": "source.bytes",
     "output": "destination.bytes",
 }
-"""Our names -> the schema's; every other field is ``ssh2container.NAME``."""
+"""Our names -> the schema's; every other field is :data:`OURS` and its name."""
+OURS = "ssh2container."
 _NUMBERS = ("port", "exit", "sequence", "size", "input", "output", "status", "signal", "bytes")
 _TYPES = {
     "open": ("start", "success"),
@@ -55,7 +56,7 @@ def as_ecs(record: dict[str, str]) -> str:
     ]
     for name, value in record.items():
         if name != "event":
-            parts.append(f"{_quoted(_NAMES.get(name, 'ssh2container.' + name))}:{_value(name, value)}")
+            parts.append(f"{_quoted(NAMES.get(name, OURS + name))}:{_value(name, value)}")
     return "{" + ",".join(parts) + "}"
 
 

@@ -41,7 +41,10 @@ def send(text: str, fields: dict[str, str], *, warning: bool, wait: bool) -> str
 
 def _deliver(path: str, make: Callable[[], bytes], *, wait: bool) -> tuple[int, str]:
     kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
-    sender = _socket.socket(_socket.AF_UNIX, kind)
+    try:
+        sender = _socket.socket(_socket.AF_UNIX, kind)
+    except OSError as error:
+        return error.errno or -1, f"{path}: {error.strerror}"
     try:
         sender.connect(path)
         message = make()

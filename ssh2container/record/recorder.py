@@ -1,67 +1,78 @@
-"""Recording a terminal as an asciicast (docs.asciinema.org, version 2), from the monitor.
+"""Recording a terminal, from the monitor: what it shows is handed to a keeper, in another process.
 
-Who keeps it is behind one door: a socket of the collector, or a file of the user's own. Nothing
-here waits: what the keeper does not take yet stays in memory, and while that is much, the relay does
-not read more from the payload. Digests of all that was written so far go to the audit trail, so
-that ``ssh2containerctl replay --verify`` can tell a recording that was changed or cut.
+The keeper (``keeper``) is the collector or, for a file of the user's own, a child of ours. Nothing here
+waits: what the keeper does not take yet stays in memory, and while that is much, the relay does not
+read more from the payload. Digests of all that was written so far go to the audit trail, so that
+``ssh2containerctl replay --verify`` can tell a recording that was changed or cut.
 
 Imported only when the plan asks for a recording.
 """
 
 from __future__ import annotations
 
-import _codecs
 import _socket
 import errno
 import os
 import select
 import time
-from _blake2 import blake2b
-from _json import encode_basestring
 
 from ssh2container.errors import SessionError, printable
+from ssh2container.kernel import process
+
+from . import keeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import NoReturn
+
     from ssh2container.policy.policy import Record
 
     from .audit import Session
 
 COLLECTOR = "/run/ssh2container/record.socket"
-GREETING = b"ssh2container-record 1 "
-"""What a recorder says first; the session's id and a line end follow."""
-DIGEST_BYTES = 16
 NEVER = float("inf")
 _FLUSH_S = 0.5
 _DIGEST_S = 10.0
 _PATIENCE_S = 5.0
 """How long the keeper may take nothing before the recording counts as failed."""
 _START_S = 15.0
+_TOGETHER_S = 0.002
+"""What is shown within this time is one event of the recording."""
 _BATCH = 1 << 16
 _MUCH = 1 << 20
+_MOST_PIECES = 512
+"""Buffers that writev(2) takes at once, at most half of IOV_MAX."""
+_CHUNK = 1 << 16
 
 
 class Recorder:
     """Writes one recording.
 
+    sink: a socket to the keeper, which has ``place`` open. child: the keeper's pid where it is ours, or 0.
     due: when :meth:`look` has to be called at the latest, of time.monotonic().
     full: whether the payload should not be read for now. failure: why the recording ended early, or "".
     """
 
-    def __init__(self, sink: int, place: str, log: Session, record: Record) -> None:
+    def __init__(self, sink: int, place: str, log: Session, record: Record, child: int = 0) -> None:
         self._sink = sink
+        self._child = child
         self._log = log
         self.place = place
         self.wants_input = record.input
         self._started = time.monotonic()
-        self._rest = {"o": b"", "i": b""}
-        self._lines: list[bytes] = []
+        self._begun = False
+        self._out: list[bytes] = []
         self._size = 0
-        self._out = b""
-        self._digest = blake2b(digest_size=DIGEST_BYTES)
-        self._written = self._told = 0
+        self._frame: list[bytes] = []
+        self._frame_kind = b""
+        self._frame_at = 0.0
+        self._frame_size = 0
+        self._heard = b""
+        self._confirmed = False
         self._sequence = 0
         self._flush_at = self._digest_at = self._fails_at = NEVER
+        self.blocked = False
         self.failure = ""
         os.set_blocking(sink, False)
 
@@ -71,14 +82,9 @@ class Recorder:
         return self._sink
 
     @property
-    def blocked(self) -> bool:
-        """Whether the keeper has to take something before more can be sent."""
-        return bool(self._out)
-
-    @property
     def full(self) -> bool:
         """Whether so much waits for the keeper that the payload should not be read for now."""
-        return len(self._out) + self._size > _MUCH
+        return self._size + self._frame_size > _MUCH
 
     @property
     def due(self) -> float:
@@ -86,109 +92,45 @@ class Recorder:
         return min(self._flush_at, self._digest_at, self._fails_at)
 
     def begin(self, columns: int, rows: int, title: str, environment: dict[str, str]) -> None:
-        """Write the header."""
-        named = ", ".join(
-            f"{_quoted(name)}: {_quoted(value)}" for name, value in environment.items() if value
-        )
-        self._add(
-            f'{{"version": 2, "width": {columns}, "height": {rows}, "timestamp": {int(time.time())}, '
-            f'"title": {_quoted(title)}, "env": {{{named}}}}}\n'
-        )
+        """Say what is recorded."""
+        self._begun = True
+        header = keeper.begin(columns, rows, int(time.time()), title, environment)
+        self._add(keeper.BEGIN, (header,))
 
-    def output(self, data: bytes) -> None:
+    def output(self, pieces: Iterable[bytes]) -> None:
         """Record what the terminal shows."""
-        self._text("o", data)
+        self._add(keeper.OUTPUT, pieces)
 
     def input(self, data: bytes) -> None:
         """Record what was typed."""
-        self._text("i", data)
+        self._add(keeper.INPUT, (data,))
 
     def resize(self, columns: int, rows: int) -> None:
         """Record the window's new size."""
-        self._event("r", f"{columns}x{rows}")
+        self._add(keeper.RESIZE, (b"%dx%d" % (columns, rows),))
+        self._close_frame()
 
     def look(self, now: float) -> None:
-        """Do what is due: send what is old enough, tell the digest, notice a keeper that hangs."""
+        """Do what is due: send what is old enough, ask for the digest, notice a keeper that hangs."""
         if now >= self._fails_at:
             self._fail(f"it takes nothing any more for {_PATIENCE_S:.0f} s")
+        if now >= self._digest_at:
+            self._digest_at = NEVER
+            self._close_frame()
+            self._put([keeper.head(keeper.DIGEST, 0, 0)], 0)
+            self.flush(now)
         if now >= self._flush_at:
             self.flush(now)
-        if now >= self._digest_at:
-            self._tell_digest()
 
     def flush(self, now: float) -> None:
         """Send what is there, as far as the keeper takes it now."""
-        if self._lines:
-            batch = b"".join(self._lines)
-            self._digest.update(batch)
-            self._out += batch
-            self._lines.clear()
-            self._size = 0
-            if self._digest_at == NEVER:
-                self._digest_at = now + _DIGEST_S
+        self._close_frame()
         self._flush_at = NEVER
-        self._send(now)
-
-    def hear(self) -> None:
-        """Read what the collector says: it speaks only when it cannot go on."""
-        try:
-            said = os.read(self._sink, 4096)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            said = b"error " + os.strerror(error.errno or 0).encode()
-        kind, _, why = said.decode("utf-8", "replace").partition(" ")
-        self._fail(printable(why.strip()) if kind == "error" else "the collector is gone")
-
-    def finish(self, exit_status: str) -> None:
-        """Write the end and wait until the keeper has all of it; a few seconds at most."""
-        for code, rest in self._rest.items():
-            if rest:
-                self._rest[code] = b""
-                self._event(code, rest.decode("utf-8", "replace"))
-        self._event("x", exit_status)
-        self.flush(time.monotonic())
-        end = time.monotonic() + _PATIENCE_S
-        poll = select.poll()
-        poll.register(self._sink, select.POLLOUT)
-        while self._out and not self.failure and (left := end - time.monotonic()) > 0:
-            poll.poll(left * 1000)
-            self._send(time.monotonic())
-        if not self.failure:
-            self._await_receipt(end)
-        self._tell_digest(final=True)
-        os.close(self._sink)
-
-    def abandon(self) -> None:
-        """Close a recording that never began or has failed."""
-        os.close(self._sink)
-
-    def _text(self, code: str, data: bytes) -> None:
-        rest = self._rest[code]
-        text, used = _codecs.utf_8_decode(rest + data if rest else data, "replace", False)
-        if rest or used != len(data):
-            self._rest[code] = (rest + data)[used:]
-        if text:
-            self._event(code, text)
-
-    def _event(self, code: str, text: str) -> None:
-        now = time.monotonic()
-        self._add(f'[{now - self._started:.6f}, "{code}", {encode_basestring(text)}]\n', now)
-
-    def _add(self, line: str, now: float = 0.0) -> None:
-        encoded = line.encode()
-        self._lines.append(encoded)
-        self._size += len(encoded)
-        if self._size > _BATCH:
-            self.flush(now)
-        elif self._flush_at == NEVER:
-            self._flush_at = (now or time.monotonic()) + _FLUSH_S
-
-    def _send(self, now: float) -> None:
         while self._out and not self.failure:
             try:
-                sent = os.write(self._sink, self._out)
+                sent = os.writev(self._sink, self._out[:_MOST_PIECES])
             except BlockingIOError:
+                self.blocked = True
                 if self._fails_at == NEVER:
                     self._fails_at = now + _PATIENCE_S
                 return
@@ -197,53 +139,120 @@ class Recorder:
                     self.hear()
                 self._fail(error.strerror or "")
                 return
-            self._written += sent
-            self._out = self._out[sent:]
+            self._size -= sent
             self._fails_at = NEVER
+            done = 0
+            while sent and sent >= len(self._out[done]):
+                sent -= len(self._out[done])
+                done += 1
+            del self._out[:done]
+            if sent:
+                self._out[0] = self._out[0][sent:]
+        self.blocked = False
+
+    def hear(self) -> None:
+        """Read what the keeper says: digests, or why it cannot go on."""
+        try:
+            said = os.read(self._sink, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            said = b"error " + os.strerror(error.errno or 0).encode() + b"\n"
+        *lines, self._heard = (self._heard + said).split(b"\n")
+        for line in lines:
+            kind, _, what = line.decode("utf-8", "replace").partition(" ")
+            if kind in ("digest", "done"):
+                self._tell_digest(what, final=kind == "done")
+            else:
+                self._fail(printable(what))
+        if not said and not self._confirmed:
+            self._fail("the collector is gone")
+
+    def finish(self, exit_status: str) -> None:
+        """Write the end and wait until the keeper has it all on the disk; a few seconds at most."""
+        if self._begun:
+            self._add(keeper.EXIT, (exit_status.encode(),))
+        self.flush(time.monotonic())
+        end = time.monotonic() + _PATIENCE_S
+        poll = select.poll()
+        poll.register(self._sink, select.POLLOUT)
+        while self._out and not self.failure and (left := end - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            self.flush(time.monotonic())
+        if not self.failure:
+            self._await_receipt(end)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close a recording that is complete, never began or has failed."""
+        os.close(self._sink)
+        if self._child:
+            # One that hangs, say on a disk, is not waited for.
+            os.waitpid(self._child, 0 if self._confirmed else os.WNOHANG)
+
+    def _add(self, kind: bytes, pieces: Iterable[bytes]) -> None:
+        """Add to the frame that was begun just now, or begin another."""
+        now = time.monotonic()
+        if kind != self._frame_kind or now - self._frame_at > _TOGETHER_S or self._frame_size > _BATCH:
+            self._close_frame()
+            self._frame_kind, self._frame_at = kind, now
+        for piece in pieces:
+            if piece:
+                self._frame.append(piece)
+                self._frame_size += len(piece)
+        if self._size + self._frame_size > _BATCH:
+            self.flush(now)
+        elif self._flush_at == NEVER:
+            self._flush_at = now + _FLUSH_S
+        if self._digest_at == NEVER:
+            self._digest_at = now + _DIGEST_S
+
+    def _close_frame(self) -> None:
+        if self._frame_kind:
+            microseconds = int((self._frame_at - self._started) * 1e6)
+            head = keeper.head(self._frame_kind, self._frame_size, microseconds)
+            self._put([head, *self._frame], self._frame_size)
+            self._frame_kind, self._frame, self._frame_size = b"", [], 0
+
+    def _put(self, pieces: list[bytes], size: int) -> None:
+        self._out += pieces
+        self._size += len(pieces[0]) + size
 
     def _fail(self, why: str) -> None:
         if not self.failure:
             self.failure = why or "the collector is gone"
-            self._out = b""
-            self._lines.clear()
-            self._size = 0
+            self._out.clear()
+            self._frame_kind, self._frame, self._frame_size, self._size = b"", [], 0, 0
+            self.blocked = False
             self._flush_at = self._digest_at = self._fails_at = NEVER
             self._log.write("recording-failed", warning=True, path=self.place, reason=self.failure)
 
-    def _tell_digest(self, *, final: bool = False) -> None:
-        """Say in the audit trail what the first bytes of the recording are, up to what was handed over."""
-        self._digest_at = NEVER
-        if self.failure or (self._written == self._told and not final):
-            return
-        if self._out:  # the digest covers what waits, too: say it when the keeper has it
-            self._digest_at = time.monotonic() + _FLUSH_S
-            return
-        self._told = self._written
+    def _tell_digest(self, what: str, *, final: bool) -> None:
+        """Say in the audit trail how long the recording is and what it is, by the keeper's word."""
+        self._confirmed = final
+        size, _, digest = what.partition(" ")
+        if size == "0":
+            return  # nothing is left of a session that never began
         self._sequence += 1
         self._log.write(
             "recording",
             path=self.place,
             sequence=str(self._sequence),
-            bytes=str(self._written),
-            digest=self._digest.hexdigest(),
+            bytes=size,
+            digest=digest,
             final="yes" if final else "",
         )
 
     def _await_receipt(self, end: float) -> None:
-        """Close our half, and wait until the collector says that all is on the disk."""
-        try:
-            _socket.socket(fileno=os.dup(self._sink)).shutdown(_socket.SHUT_WR)
-        except OSError:
-            return  # a file: it has all of it
+        """Close our half, and wait until the keeper says that all is on the disk."""
+        _socket.socket(fileno=os.dup(self._sink)).shutdown(_socket.SHUT_WR)
         poll = select.poll()
         poll.register(self._sink, select.POLLIN)
-        if poll.poll(max(0, end - time.monotonic()) * 1000):
-            answer = os.read(self._sink, 4096)
-            if answer.startswith(b"done"):
-                return
-            self._fail(printable(answer.decode("utf-8", "replace").removeprefix("error ").strip()))
-        else:
-            self._fail("the collector does not confirm the end")
+        while not self._confirmed and not self.failure:
+            if not poll.poll(max(0, end - time.monotonic()) * 1000):
+                self._fail("the collector does not confirm the end")
+            else:
+                self.hear()
 
 
 def start(record: Record, session: str, log: Session) -> Recorder:
@@ -252,10 +261,10 @@ def start(record: Record, session: str, log: Session) -> Recorder:
     record: its ``directory`` without specifiers.
     """
     if record.to == "collector":
-        sink, place = _connect(session)
-    else:
-        sink, place = _create(record.directory, session)
-    return Recorder(sink, place, log, record)
+        return Recorder(*_connect(session), log, record)
+    file, place = _create(record.directory, session)
+    sink, child = _keep_ourselves(file, place)
+    return Recorder(sink, place, log, record, child)
 
 
 def _connect(session: str) -> tuple[int, str]:
@@ -264,7 +273,7 @@ def _connect(session: str) -> tuple[int, str]:
     try:
         end.settimeout(_START_S)
         end.connect(COLLECTOR)
-        end.send(GREETING + session.encode() + b"\n")
+        end.send(keeper.GREETING + session.encode() + b"\n")
         kind, _, what = end.recv(4096).decode("utf-8", "replace").strip().partition(" ")
     except OSError as error:
         end.close()
@@ -273,6 +282,42 @@ def _connect(session: str) -> tuple[int, str]:
         end.close()
         raise _cannot(printable(what) or "the collector has closed the connection", 0)
     return end.detach(), what
+
+
+def _keep_ourselves(file: int, place: str) -> tuple[int, int]:
+    """Fork a keeper of ``file``; return a socket to it and its pid."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        _keep(theirs.detach(), file, place)
+    theirs.close()
+    os.close(file)
+    return ours.detach(), child
+
+
+def _keep(source: int, file: int, place: str) -> NoReturn:
+    """In a child: keep what comes from ``source`` until its end. Signals are blocked, as in the monitor."""
+    try:
+        process.replace_standard_descriptors()
+        process.close_all_but((source, file))
+        kept = keeper.Keeper(file, place)
+        try:
+            while data := os.read(source, _CHUNK):
+                _answer(source, kept.take(data))
+            _answer(source, kept.end())
+        except keeper.Refused as why:
+            _answer(source, b"error " + str(why).encode() + b"\n")
+        kept.close()
+    finally:
+        os._exit(0)
+
+
+def _answer(whom: int, answer: bytes) -> None:
+    try:
+        if answer:
+            os.write(whom, answer)
+    except OSError:
+        pass  # the monitor was killed; what it sent before is kept all the same
 
 
 def _create(directory: str, session: str) -> tuple[int, str]:
@@ -309,8 +354,3 @@ def _cannot(why: str, number: int) -> SessionError:
         "record",
         number,
     )
-
-
-def _quoted(text: str) -> str:
-    quoted: str = encode_basestring(printable(text))
-    return quoted

@@ -58,12 +58,12 @@ class Entry:
 
     def write(self, fields: Mapping[str, str]) -> None:
         """Say what the session is, in one write: nobody reads half of it."""
-        lines = [f"format {FORMAT}", f"monitor {os.getpid()} {started(os.getpid())}"]
-        lines += [f"{key} {printable(value[:LONGEST_VALUE])}" for key, value in fields.items() if value]
         try:
+            lines = [f"format {FORMAT}", f"monitor {os.getpid()} {started(os.getpid())}"]
+            lines += [f"{key} {printable(value[:LONGEST_VALUE])}" for key, value in fields.items() if value]
             os.pwrite(self.descriptor, ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"), 0)
         except OSError:
-            pass  # /run is full; the entry still counts
+            pass  # /run is full, or no descriptor is left; the entry still counts
 
     def leave(self) -> None:
         """Remove the entry: the session is over."""

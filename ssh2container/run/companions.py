@@ -58,13 +58,15 @@ class Companions:
 
     def launch(self, start: Callable[[Plan], Monitor]) -> Monitor:
         """Start the session with the standard error that its program is to have."""
-        if self._plan.transfers != b"":
-            return start(self._plan)
-        self._transfers = transfers.Transfers(self._log)
+        if self._plan.transfers == b"":
+            self._transfers = transfers.Transfers(self._log)
         try:
             return start(self._plan)
         except BaseException:
-            self._transfers.restore()
+            if self._transfers is not None:
+                self._transfers.restore()
+            if self._recorder is not None:
+                self._recorder.finish("")  # it has not begun: nothing is left of it
             raise
 
     @property
@@ -102,12 +104,9 @@ class Companions:
         given = {name: os.fsdecode(environment.get(name.encode(), b"")) for name in ("TERM", "SHELL")}
         columns, rows = relay.size
         recorder.begin(columns or 80, rows or 24, f"session {self._plan.session}", given)
-        recorder.output(shown)
+        recorder.output((shown,))
         relay.recorder = recorder
-        try:
-            poll.register(recorder.descriptor, select.EPOLLIN | select.EPOLLRDHUP)
-        except PermissionError:
-            return  # a file takes what it is given
+        poll.register(recorder.descriptor, select.EPOLLIN | select.EPOLLRDHUP)
         self._registered = True
 
     def handle(self, events: int) -> None:

@@ -16,15 +16,18 @@ from .views import Views
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ssh2container.record.recorder import Recorder
 
 _TCGETS, _TCSETS = 0x5401, 0x5402
 _TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
 _SIZE_OF_TERMIOS, _SIZE_OF_WINSIZE = 60, 8
-_CHUNK = 16384
+_CHUNK = 4096
 _FULL = 4095
 """What one read of a busy terminal returns at most: there may be more (n_tty.c, N_TTY_BUF_SIZE)."""
 _ROUNDS = 64
+"""So many pieces are copied before anything else is looked at, and recorded as shown at once: some 4 ms."""
 _IFLAGS = 0o1 | 0o2 | 0o10 | 0o20 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000
 """IGNBRK BRKINT PARMRK INPCK ISTRIP INLCR IGNCR ICRNL IXON, as cfmakeraw(3) clears them."""
 _OPOST = 0o1
@@ -120,7 +123,7 @@ class Relay:
         message = f"\a\r\nssh2container: {line}\r\n".encode("utf-8", "backslashreplace")
         active = self.active
         self._outward += message
-        self._note_shown(message)
+        self._note_shown((message,))
         self.active = active
         self.flush()
 
@@ -144,7 +147,7 @@ class Relay:
                 if self.master not in self._open:
                     return
                 self._outward = self._read(self.master)
-                self._note_shown(self._outward)
+                self._note_shown((self._outward,))
                 if not self._outward:
                     return
             if seconds is not None and not writable.poll(max(0, end - time.monotonic()) * 1000):
@@ -188,14 +191,17 @@ class Relay:
 
     def _show(self) -> None:
         """Copy what the payload shows: once, and on while it comes in pieces as large as can be."""
+        pieces = []
         for _ in range(_ROUNDS):
             piece = self._read(self.master)
             if not piece:
-                return
-            self._note_shown(piece)
+                break
+            pieces.append(piece)
             self._outward = self._write(self.outer, piece)
-            if len(piece) < _FULL or self._outward or (self.recorder is not None and self.recorder.full):
-                return
+            if len(piece) < _FULL or self._outward:
+                break
+        if pieces:
+            self._note_shown(pieces)
 
     def _note_typed(self, data: bytes) -> None:
         self.active = time.monotonic()
@@ -203,12 +209,12 @@ class Relay:
         if self.recorder is not None and self.recorder.wants_input and data:
             self.recorder.input(data)
 
-    def _note_shown(self, data: bytes) -> None:
+    def _note_shown(self, pieces: Sequence[bytes]) -> None:
         self.active = time.monotonic()
-        self._shown += len(data)
-        self.views.output(data)
-        if self.recorder is not None and data:
-            self.recorder.output(data)
+        self._shown += sum(map(len, pieces))
+        self.views.output(pieces)
+        if self.recorder is not None:
+            self.recorder.output(pieces)
 
     def _watch(self, descriptor: int, *, reading: bool, writing: bool) -> None:
         """Poll a side for what can be used; hang-up is told in any case, so master may have to rest."""

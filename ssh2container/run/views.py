@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import _socket
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 SIGNAL = 63
 """Asks the monitor for a view; no client of ssh can send it."""
 PLACE = "/run/ssh2container/watch-"
 """The session's id follows. The directory is root's."""
 _KEPT = 1 << 16
 """How much of what was shown before a view is repeated to it, so that it starts with a screen."""
+_PIECES = 17
+"""So many pieces of a busy terminal (4095 bytes) are as much; of one that is not busy there is one piece."""
 
 
 class Views:
@@ -26,13 +32,14 @@ class Views:
         self._ends: list[_socket.socket] = []
         self._recent = bytearray(shown)
 
-    def output(self, data: bytes) -> None:
-        """Show ``data`` to everybody who watches."""
-        self._recent += data
+    def output(self, pieces: Sequence[bytes]) -> None:
+        """Show ``pieces`` to everybody who watches."""
+        for piece in pieces[-_PIECES:]:
+            self._recent += piece
         if len(self._recent) > 2 * _KEPT:
             del self._recent[:-_KEPT]
         if self._ends:
-            self._send(data)
+            self._send(b"".join(pieces))
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell everybody who watches the new size, as a terminal is told to change its own."""

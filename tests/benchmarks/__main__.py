@@ -13,13 +13,13 @@ from support.ledger import CACHE, Ledger
 from support.syslog import Syslog
 from support.users import Users
 
-from benchmarks import machine, memory, peers, scale, start_up, table, throughput
+from benchmarks import machine, memory, peers, scale, start_up, table, terminal, throughput
 from benchmarks.table import Section
 
 POLICY = "image: host\n"
 ROOMY = "image: host\nstorage_opt: {size: 4g}\n"
 """For a session that takes in as much data as the throughput table sends."""
-SECTIONS = ("start-up", "memory", "throughput", "beside", "growth", "logins")
+SECTIONS = ("start-up", "memory", "throughput", "terminal", "beside", "growth", "logins")
 
 
 @click.command()
@@ -30,6 +30,7 @@ SECTIONS = ("start-up", "memory", "throughput", "beside", "growth", "logins")
 @click.option("--live", default=500, show_default=True, help="Live sessions beside which one is started.")
 @click.option("--closed", default=1000, show_default=True, help="Sessions after which growth is looked for.")
 @click.option("--mib", default=1024, show_default=True, help="Data of the throughput table.")
+@click.option("--shown", default=64, show_default=True, help="MiB that the terminal table shows each time.")
 @click.argument("sections", nargs=-1, type=click.Choice(SECTIONS))
 def main(
     as_json: bool,  # noqa: FBT001
@@ -39,6 +40,7 @@ def main(
     live: int,
     closed: int,
     mib: int,
+    shown: int,
     sections: tuple[str, ...],
 ) -> None:
     """Measure the installed product. SECTIONS: what to measure, by default everything."""
@@ -51,11 +53,15 @@ def main(
     try:
         ours, other, roomy = users.make(POLICY), users.make(POLICY), users.make(ROOMY)
         plain = users.make(None, "/bin/bash")
+        room = _directory(ledger)
+        seen = f"{POLICY}welcome: false\nvolumes: ['{room}:/data']\n"
+        watched, recorded = users.make(seen), users.make(seen + "record: {terminal: true}\n")
         run(["/usr/bin/ssh2containerctl", "compile"]).ok()
         tables: dict[str, Callable[[], Section]] = {
             "start-up": lambda: start_up.measure(ours, rounds, _directory(ledger)),
             "memory": lambda: memory.measure(ours, tuple({min(20, sessions), sessions})),
             "throughput": lambda: throughput.measure(roomy, plain, mib, 5, _directory(ledger)),
+            "terminal": lambda: terminal.measure(watched, recorded, shown, 7, room),
             "beside": lambda: scale.beside(ours, other, live, rounds),
             "growth": lambda: scale.growth(ours, closed),
             "logins": lambda: scale.logins(ours, plain, 40, _directory(ledger)),

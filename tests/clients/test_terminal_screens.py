@@ -20,15 +20,15 @@ SHELL = (
 
 
 class Emulator:
-    """A terminal of 80x24 that runs one ssh."""
+    """A terminal of 80x24 that runs one ssh, then shows the modes that ssh left the terminal in."""
 
     def __init__(self, name: str, client: Client) -> None:
         self._tmux = ["tmux", "-L", name, "-f", "/dev/null"]
         ssh = shlex.join([str(word) for word in client.command("-tt", "box", SHELL)])
         environment = {**ENVIRONMENT, "TERM": "xterm-256color"}
-        start = [*self._tmux, "new-session", "-d", "-x", "80", "-y", "24", ssh]
+        program = f"{ssh}; stty -a; echo over-$((1 + 1)); exec cat"
+        start = [*self._tmux, "new-session", "-d", "-x", "80", "-y", "24", program]
         subprocess.run(start, env=environment, check=True, timeout=60)
-        self._run("set", "-g", "remain-on-exit", "on")
 
     def _run(self, *words: str) -> str:
         return run([*self._tmux, *words], env=ENVIRONMENT).ok().text
@@ -47,7 +47,10 @@ class Emulator:
 
     def wait(self, text: str) -> str:
         """The screen once ``text`` is on it."""
-        until(lambda: text in self._run("capture-pane", "-p"), f"{text!r} is shown: {self.screen()}")
+        try:
+            until(lambda: text in self._run("capture-pane", "-p"), f"{text!r} is shown")
+        except AssertionError as failure:
+            raise AssertionError(f"{failure}, but:\n{self.screen()}") from None
         return self.screen()
 
     def modes(self) -> str:
@@ -178,23 +181,29 @@ def test_resize_in_a_full_screen_program(both: Emulators) -> None:
 
 def test_job_control_and_interrupts(both: Emulators) -> None:
     def act(emulator: Emulator) -> str:
-        emulator.line("clear; cat")
+        emulator.line("clear; echo cat-$((1 + 1)); cat")
+        emulator.wait("cat-2")
         emulator.line("echoed")
         emulator.wait("echoed\nechoed")
         emulator.type("C-z")
         emulator.wait("Stopped")
         emulator.line("fg")
         emulator.wait("\ncat\n")
+        emulator.line("again")
+        emulator.wait("again\nagain")
         emulator.type("C-c")
+        emulator.wait("^C\n$")
         emulator.line("echo status-$?")
         return emulator.wait("status-130")
 
     compare(both, act)
 
 
-def test_a_killed_program_leaves_the_shell_usable(both: Emulators) -> None:
+def test_a_killed_program_leaves_the_terminal_usable(both: Emulators) -> None:
     def act(emulator: Emulator) -> str:
         emulator.line("clear; stty raw -echo; kill -KILL $$")
-        return emulator.wait("Pane is dead").partition("Pane is dead")[0]
+        return emulator.wait("over-2")
 
-    compare(both, act)
+    screen = compare(both, act)
+    assert " echo " in screen
+    assert " icanon " in screen

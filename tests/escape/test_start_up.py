@@ -77,7 +77,7 @@ def test_storms_of_signals_during_start_up(user: User, name: str) -> None:
 
 
 LIMITS = [
-    ("NOFILE", (0, 1, 3, 4, 6, 8, 10, 12, 16, 24)),
+    ("NOFILE", (0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 24)),
     ("NPROC", (1, 2)),
     ("FSIZE", (0, 1, 4096)),
     ("AS", (1 << 20, 16 << 20, 32 << 20, 64 << 20)),

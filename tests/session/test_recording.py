@@ -23,6 +23,8 @@ from support.outer import outer
 from support.syslog import Syslog
 from support.users import MakeUser, User
 
+from ssh2container.record.keeper import BEGIN, GREETING, LARGEST, OUTPUT, head
+
 POLICY = "image: host\nwelcome: false\nstop_grace_period: 1s\nrecord: {terminal: true}\n"
 GO_ON = POLICY.replace("true}", "true, on_failure: go_on}")
 
@@ -247,8 +249,8 @@ def test_the_user_cannot_reach_the_recordings(make_user: MakeUser, collector: Co
     "greeting",
     [
         b"hello\n",
-        b"ssh2container-record 1 ../../etc/x\n",
-        b"ssh2container-record 2 0123456789\n",
+        b"ssh2container-record 2 ../../etc/x\n",
+        b"ssh2container-record 99 0123456789\n",
         b"x" * 9999,
     ],
 )
@@ -260,6 +262,27 @@ def test_the_collector_refuses_what_is_no_recorder(collector: Collecting, greeti
         assert stranger.recv(4096).startswith(b"error ")
         assert stranger.recv(4096) == b""
     assert [name for _, _, files in os.walk(collector.directory) for name in files] == []
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        b"no frame, but as long as the head of one",
+        head(OUTPUT, 5, 0) + b"first",
+        head(BEGIN, 1, 0) + b"x",
+        head(OUTPUT, LARGEST + 1, 0),
+    ],
+)
+def test_the_collector_refuses_what_is_no_recording(collector: Collecting, frames: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(SOCKET)
+        stranger.send(GREETING + b"0123456789\n")
+        stranger.settimeout(20)
+        assert stranger.recv(4096).startswith(b"ok ")
+        stranger.send(frames)
+        assert stranger.recv(4096).startswith(b"error ")
+        assert stranger.recv(4096) == b""
+    until(lambda: collector.files("root") == [], "what never began leaves no file")
 
 
 def test_the_collector_is_not_started_by_hand() -> None:
@@ -297,6 +320,20 @@ def test_a_session_that_never_began_leaves_no_recording(make_user: MakeUser, col
     with outer(user, "-c", "true") as session:
         assert session.ended() == 126
     assert collector.files(user.name) == []
+
+
+@pytest.mark.parametrize("to", ["collector", "user_directory"])
+@pytest.mark.usefixtures("collector")
+def test_a_container_that_cannot_be_made_leaves_no_recording(
+    make_user: MakeUser, collector: Collecting, to: str
+) -> None:
+    """The recording was open already when the payload was not found."""
+    user = make_user(POLICY.replace("true}", f"true, to: {to}}}") + "access: {commands: [/no/such]}\n")
+    with outer(user, "-c", "/no/such") as session:
+        assert session.ended() == 127
+    home = f"{user.home}/.ssh2container/recordings"
+    until(lambda: collector.files(user.name) == [], "the collector has removed it")
+    until(lambda: not os.path.isdir(home) or os.listdir(home) == [], "nothing is in the directory")
 
 
 def test_transfers_by_sftp_are_named(make_user: MakeUser, syslog: Syslog) -> None:

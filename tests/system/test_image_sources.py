@@ -188,13 +188,6 @@ def xfs(tree: str, path: Path, *options: str) -> Path:
     return path
 
 
-@pytest.fixture
-def needs_libyal() -> None:
-    pytest.importorskip("pyfsxfs")
-    pytest.importorskip("pyvslvm")
-
-
-@pytest.mark.usefixtures("needs_libyal")
 @pytest.mark.parametrize("bigtime", ["0", "1"])
 def test_xfs(bigtime: str, tree: str, expected: str, store: Store, tmp_path: Path) -> None:
     version = bring(store, str(xfs(tree, tmp_path / "disk", "-m", f"bigtime={bigtime}")))
@@ -204,7 +197,6 @@ def test_xfs(bigtime: str, tree: str, expected: str, store: Store, tmp_path: Pat
     assert abs(time.time() - made) < a_day
 
 
-@pytest.mark.usefixtures("needs_libyal")
 def test_lvm(tree: str, expected: str, store: Store, tmp_path: Path) -> None:
     """A volume group as CentOS makes it: the root in xfs beside a larger home and swap."""
     root, swap, home = xfs(tree, tmp_path / "root"), tmp_path / "swap", tmp_path / "home"

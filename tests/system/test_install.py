@@ -88,9 +88,10 @@ def test_what_is_installed(installed: Installation) -> None:
     for page in ("ssh2container.1", "ssh2containerctl.8"):
         machine.run("test", "-s", f"/usr/share/man/man{page[-1]}/{page}")
     machine.run("getent", "group", "ssh2container")
-    assert machine.run(
-        "readlink", "/etc/systemd/system/multi-user.target.wants/ssh2container-compile.path"
-    ).stdout
+    for unit in ("multi-user.target.wants/ssh2container-compile.path",
+                 "sockets.target.wants/ssh2container-record.socket",
+                 "timers.target.wants/ssh2container-image-update.timer"):  # fmt: skip
+        machine.run("test", "-f", f"/etc/systemd/system/{unit}")
 
 
 def test_a_login_writes_no_bytecode_and_reads_all_of_it(installed: Installation) -> None:
@@ -316,7 +317,7 @@ def test_completions(installed: Installation) -> None:
 def test_units_are_valid(installed: Installation) -> None:
     if installed.machine.run("which", "systemd-analyze", check=False).returncode:
         pytest.skip("systemd is not installed on this machine")
-    units = ["ssh2container-compile.path", "ssh2container-compile.service"]
+    units = ["ssh2container-compile.path", "ssh2container-compile.service", "ssh2container-image-update.timer"]
     done = installed.machine.run(
         "systemd-analyze", "verify", *(f"/usr/lib/systemd/system/{unit}" for unit in units), check=False
     )

@@ -139,6 +139,8 @@ def _taken() -> list[tuple[int, int, str]]:
     """Return (first, last, whose) of every id that the host knows."""
     found = [(entry.pw_uid, entry.pw_uid, f"the user {entry.pw_name}") for entry in pwd.getpwall()]
     found += [(entry.gr_gid, entry.gr_gid, f"the group {entry.gr_name}") for entry in grp.getgrall()]
+    unpacking = UNPACKING.base, UNPACKING.base + COUNT - 1
+    found.append((*unpacking, "the ids under which images are unpacked and edited"))
     for path in FILES:
         for line in (read_or_none(path) or "").splitlines():
             name, _, rest = line.partition(":")
@@ -149,8 +151,8 @@ def _taken() -> list[tuple[int, int, str]]:
 
 
 def _free(taken: list[tuple[int, int, str]]) -> int:
-    """Return the first range from where archives are unpacked that nobody has."""
-    for base in range(UNPACKING.base, _HIGHEST - COUNT, COUNT):
+    """Return the first range above the one where archives are unpacked that nobody has."""
+    for base in range(UNPACKING.base + COUNT, _HIGHEST - COUNT, COUNT):
         if not any(first < base + COUNT and base <= last for first, last, _ in taken):
             return base
     raise SessionError("cannot set aside a range of ids", "all are taken", step="ranges")

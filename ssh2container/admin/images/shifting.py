@@ -25,7 +25,7 @@ def ensure(store: Store, version: Version, progress: Progress, range_: ids.Range
         raise SessionError(
             "cannot make a tree for userns_mode: range",
             f"no ids are set aside for {ids.OWNER} in /etc/subuid and /etc/subgid",
-            "run install.sh again with the package uidmap installed",
+            "run install.sh again: it sets them aside",
             step="image",
         )
     place = f"{store.tree(version)}/range-{wanted.base}"

@@ -3,9 +3,9 @@
 systemd starts it on the first connection (sd_listen_fds(3)) under a uid of its own, and it ends when
 no recording has been under way for a while. Each session's monitor connects, is known by its uid
 (SO_PEERCRED, unix(7)), names its session, and sends the recording; the collector opens a new file
-for it before it answers, so that nothing runs unrecorded.
+for it before it answers, so that nothing runs unrecorded. What a recording looks like is the keeper's matter.
 
-Run as a script, so that it loads nothing but what it needs.
+Run as a script.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ import struct
 import sys
 import time
 
+# An isolated interpreter looks in no directory of ours (-I).
+sys.path.insert(0, os.path.abspath(__file__).rpartition("/ssh2container/")[0])
+from ssh2container.record.keeper import GREETING, Keeper, Refused
+
 DIRECTORY = "/var/log/ssh2container/recordings"
 FIRST_DESCRIPTOR = 3
 """Where systemd hands over the listening socket (SD_LISTEN_FDS_START)."""
-_GREETING = re.compile(rb"ssh2container-record 1 ([0-9a-f]{10})\n")
+_GREETING = re.compile(GREETING + rb"([0-9a-f]{10})\n")
 _LONGEST_GREETING = 64
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 _LEAVES_FREE = 0.05
 """The part of the file system that recordings leave free: the log itself has to go on."""
 _CHECK_EVERY = 1 << 22
 _PER_USER = 256
 _IDLE_S = 30.0
 _GREETING_S = 10.0
-
-
-class Refused(Exception):
-    """A recording cannot begin or go on; the text goes to its session."""
 
 
 class Recording:
@@ -47,8 +47,7 @@ class Recording:
         self.uid = _uid(connection)
         self.since = time.monotonic()
         self._directory = directory
-        self._file = -1
-        self._path = ""
+        self._keeper: Keeper | None = None
         self._said = b""
         self._unchecked = 0
         connection.setblocking(False)
@@ -56,7 +55,7 @@ class Recording:
     @property
     def begun(self) -> bool:
         """Whether the file is there."""
-        return self._file >= 0
+        return self._keeper is not None
 
     def read(self) -> bool:
         """Take what came; return False when the recording is over. Raises Refused."""
@@ -66,29 +65,28 @@ class Recording:
             return True
         except OSError:
             data = b""
-        if not data:
-            self._end()
-            return False
-        if self.begun:
-            self._write(data)
-        else:
+        if self._keeper is None:
             self._greet(data)
-        return True
+        elif data:
+            self._check_room(len(data))
+            self._answer(self._keeper.take(data))
+        else:
+            self._answer(self._keeper.end())
+        return bool(data)
 
     def refuse(self, why: str) -> None:
         """Tell the session why its recording cannot go on."""
-        with contextlib.suppress(OSError):
-            self.connection.send(b"error " + why.encode() + b"\n")
+        self._answer(b"error " + why.encode() + b"\n")
 
     def close(self) -> None:
         """Give up the connection and the file."""
         self.connection.close()
-        if self.begun:
-            os.close(self._file)
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _greet(self, data: bytes) -> None:
         self._said += data
-        if b"\n" not in self._said and len(self._said) <= _LONGEST_GREETING:
+        if data and b"\n" not in self._said and len(self._said) <= _LONGEST_GREETING:
             return
         greeting = _GREETING.fullmatch(self._said)
         if not greeting:
@@ -104,43 +102,31 @@ class Recording:
         if "/" in name or name.startswith("."):
             raise Refused("the user's name cannot be the name of a directory")
         directory = f"{self._directory}/{name}"
-        self._path = path = f"{directory}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{session}.cast"
+        path = f"{directory}/{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{session}.cast"
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(directory, 0o750)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.open(path, flags, 0o640)
+            self._keeper = Keeper(os.open(path, flags, 0o640), path)
         except OSError as error:
             raise Refused(f"{path}: {error.strerror}") from None
-        self.connection.send(b"ok " + path.encode() + b"\n")
+        self._answer(b"ok " + path.encode() + b"\n")
 
-    def _write(self, data: bytes) -> None:
-        self._unchecked += len(data)
+    def _check_room(self, coming: int) -> None:
+        self._unchecked += coming
         if self._unchecked >= _CHECK_EVERY:
             self._unchecked = 0
             self._require_room()
-        try:
-            while data:
-                data = data[os.write(self._file, data) :]
-        except OSError as error:
-            raise Refused(error.strerror or "the file cannot be written") from None
 
     def _require_room(self) -> None:
         room = os.statvfs(self._directory)
         if room.f_bavail < room.f_blocks * _LEAVES_FREE:
             raise Refused(f"less than {_LEAVES_FREE:.0%} of the file system of {self._directory} is free")
 
-    def _end(self) -> None:
-        if not self.begun:
-            return
-        try:
-            if os.fstat(self._file).st_size == 0:
-                os.unlink(self._path)  # the session never began
-            os.fsync(self._file)
-        except OSError as error:
-            raise Refused(error.strerror or "the file cannot be written") from None
+    def _answer(self, answer: bytes) -> None:
         with contextlib.suppress(OSError):
-            self.connection.send(b"done\n")
+            if answer:
+                self.connection.send(answer)
 
 
 class Collector:

@@ -11,7 +11,7 @@ import os
 from hashlib import blake2b
 
 from ssh2container.errors import SessionError
-from ssh2container.record.recorder import DIGEST_BYTES
+from ssh2container.record.keeper import DIGEST_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

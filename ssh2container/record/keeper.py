@@ -1,0 +1,201 @@
+"""Keeping a recording: frames of what a terminal showed become an asciicast (docs.asciinema.org, version 2).
+
+The collector keeps the recordings of all sessions; a child of the monitor does where the file is the
+user's own. The monitor itself only hands over bytes, so that a terminal is as fast as without.
+
+A frame is its kind (a byte), the length of its content (4 bytes) and its time (8 bytes, microseconds
+since the recording began), all little-endian, and the content. The keeper answers in lines: ``digest
+BYTES HEX`` to DIGEST, ``done BYTES HEX`` to the end of file when all is on the disk, ``error WHY``.
+"""
+
+from __future__ import annotations
+
+import _codecs
+import os
+from _blake2 import blake2b
+from _json import encode_basestring
+
+from ssh2container.errors import printable
+
+GREETING = b"ssh2container-record 2 "
+"""What a recorder says to the collector first; the session's id and a line end follow."""
+BEGIN, OUTPUT, INPUT, RESIZE, EXIT, DIGEST = b"h", b"o", b"i", b"r", b"x", b"d"
+LARGEST = 1 << 20
+"""The most that a frame may hold, in bytes."""
+DIGEST_BYTES = 16
+_HEAD = 13
+_SIGNS = 6
+"""The longest that a size of a window or an exit status may be, each number in characters."""
+
+
+class Refused(Exception):
+    """A recording cannot begin or go on; the text goes to its session."""
+
+
+def head(kind: bytes, size: int, microseconds: int) -> bytes:
+    """Return what stands before the content of a frame."""
+    return kind + size.to_bytes(4, "little") + microseconds.to_bytes(8, "little")
+
+
+def begin(columns: int, rows: int, timestamp: int, title: str, environment: dict[str, str]) -> bytes:
+    """Return the content of the frame BEGIN. timestamp: seconds since the epoch."""
+    named = [f"{name}={value}" for name, value in environment.items() if value]
+    words = [str(columns), str(rows), str(timestamp), title, *named]
+    return "\0".join(words).encode("utf-8", "surrogateescape")
+
+
+class Keeper:
+    """Writes one recording.
+
+    descriptor: the new file, -1 once it is closed. path: where it is.
+    """
+
+    __slots__ = (
+        "_digest",
+        "_last",
+        "_lines",
+        "_partial",
+        "_rest",
+        "_worth_keeping",
+        "_written",
+        "descriptor",
+        "path",
+    )
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.descriptor = descriptor
+        self.path = path
+        self._rest = b""
+        self._partial = {OUTPUT: b"", INPUT: b""}
+        self._lines: list[bytes] = []
+        self._last = 0
+        self._written = 0
+        self._worth_keeping = False
+        self._digest = blake2b(digest_size=DIGEST_BYTES)
+
+    def take(self, data: bytes) -> bytes:
+        """Write what the frames in ``data`` say and return what to answer. Raises Refused."""
+        data = self._rest + data if self._rest else data
+        answer, at = b"", 0
+        while len(data) - at >= _HEAD:
+            size = int.from_bytes(data[at + 1 : at + 5], "little")
+            if size > LARGEST:
+                raise Refused("that is no frame of a recorder")
+            start = at + _HEAD
+            if len(data) - start < size:
+                break
+            kind, content = data[at : at + 1], data[start : start + size]
+            if kind == DIGEST:
+                self._write()
+                answer += b"digest " + self._so_far()
+            else:
+                self._frame(kind, int.from_bytes(data[at + 5 : start], "little"), content)
+            at = start + size
+        self._rest = data[at:]
+        self._write()
+        return answer
+
+    def end(self) -> bytes:
+        """Put everything on the disk and return what to answer. Raises Refused.
+
+        A session that never began leaves no file: nothing was shown, and it did not end by itself.
+        """
+        self._finish_characters()
+        self._write()
+        if not self._worth_keeping:
+            self.close()
+            return b"done 0 \n"
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            raise _no_longer(error) from None
+        return b"done " + self._so_far()
+
+    def close(self) -> None:
+        """Close the file, if :meth:`end` has not, and remove one that is not worth keeping."""
+        if self.descriptor < 0:
+            return
+        os.close(self.descriptor)
+        self.descriptor = -1
+        if not self._worth_keeping:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass  # somebody else removed it
+
+    def _frame(self, kind: bytes, microseconds: int, content: bytes) -> None:
+        # A clock that went back would make the recording invalid, whoever sent it.
+        self._last = max(self._last, microseconds)
+        begun = bool(self._written or self._lines)
+        if begun == (kind == BEGIN):
+            raise Refused("a recording has one beginning, and it comes first")
+        if kind in self._partial:
+            rest = self._partial[kind]
+            content = rest + content if rest else content
+            text, used = _codecs.utf_8_decode(content, "replace", False)
+            self._partial[kind] = content[used:]
+            if text:
+                self._event(kind, text)
+        elif kind == RESIZE and _is_size(content):
+            self._event(kind, content.decode())
+        elif kind == EXIT and len(content) < _SIGNS and (content.removeprefix(b"-") or b"0").isdigit():
+            self._finish_characters()
+            self._event(kind, content.decode())
+        elif kind == BEGIN:
+            self._header(content.decode("utf-8", "replace").split("\0"))
+        else:
+            raise Refused("that is no frame of a recorder")
+
+    def _header(self, words: list[str]) -> None:
+        if len(words) < 4 or not all(word.isdecimal() for word in words[:3]):  # noqa: PLR2004
+            raise Refused("that is no beginning of a recording")
+        columns, rows, timestamp = (int(word) for word in words[:3])
+        pairs = [word.partition("=") for word in words[4:]]
+        named = ", ".join(f"{_quoted(name)}: {_quoted(value)}" for name, _, value in pairs)
+        line = (
+            f'{{"version": 2, "width": {columns}, "height": {rows}, "timestamp": {timestamp}, '
+            f'"title": {_quoted(words[3])}, "env": {{{named}}}}}\n'
+        )
+        self._lines.append(line.encode())
+
+    def _event(self, kind: bytes, text: str) -> None:
+        self._worth_keeping |= kind in self._partial or (kind == EXIT and text != "")
+        seconds = self._last / 1e6
+        self._lines.append(f'[{seconds:.6f}, "{kind.decode()}", {encode_basestring(text)}]\n'.encode())
+
+    def _finish_characters(self) -> None:
+        """Write the first halves of characters that have no other half."""
+        for kind, rest in self._partial.items():
+            if rest:
+                self._partial[kind] = b""
+                self._event(kind, rest.decode("utf-8", "replace"))
+
+    def _write(self) -> None:
+        for line in self._lines:
+            self._digest.update(line)
+        data = b"".join(self._lines)
+        self._lines.clear()
+        try:
+            while data:
+                sent = os.write(self.descriptor, data)
+                self._written += sent
+                data = data[sent:]
+        except OSError as error:
+            raise _no_longer(error) from None
+
+    def _so_far(self) -> bytes:
+        return b"%d %s\n" % (self._written, self._digest.hexdigest().encode())
+
+
+def _is_size(content: bytes) -> bool:
+    columns, _, rows = content.partition(b"x")
+    return columns.isdigit() and rows.isdigit() and max(len(columns), len(rows)) < _SIGNS
+
+
+def _no_longer(error: OSError) -> Refused:
+    return Refused(error.strerror or "the file cannot be written")
+
+
+def _quoted(text: str) -> str:
+    quoted: str = encode_basestring(printable(text))
+    return quoted

@@ -1,0 +1,97 @@
+"""Frames of a recorder become an asciicast, however they are cut into pieces."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from hashlib import blake2b
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssh2container.record.keeper import (
+    BEGIN,
+    DIGEST,
+    DIGEST_BYTES,
+    EXIT,
+    INPUT,
+    OUTPUT,
+    RESIZE,
+    Keeper,
+    Refused,
+    begin,
+    head,
+)
+
+HEADER = begin(80, 24, 1700000000, "session 1", {"TERM": "xterm", "SHELL": ""})
+
+
+def frame(kind: bytes, content: bytes, microseconds: int = 0) -> bytes:
+    return head(kind, len(content), microseconds) + content
+
+
+def kept(pieces: list[bytes]) -> tuple[bytes, bytes]:
+    """What the keeper has written and what it has answered to all ``pieces`` and their end."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/x.cast"
+        keeper = Keeper(os.open(path, os.O_WRONLY | os.O_CREAT), path)
+        try:
+            answer = b"".join(keeper.take(piece) for piece in pieces) + keeper.end()
+            with open(path, "rb") as file:
+                return file.read(), answer
+        finally:
+            keeper.close()
+
+
+@given(
+    st.lists(st.binary(max_size=200)),
+    st.lists(st.binary(max_size=20)),
+    st.integers(min_value=1, max_value=300),
+)
+def test_all_that_was_shown_and_typed_is_kept(shown: list[bytes], typed: list[bytes], cut: int) -> None:
+    frames = [frame(OUTPUT, data) for data in shown] + [frame(INPUT, data) for data in typed]
+    data = frame(BEGIN, HEADER) + b"".join(frames) + frame(EXIT, b"0")
+    text, answer = kept([data[at : at + cut] for at in range(0, len(data), cut)])
+    header, *events = [json.loads(line) for line in text.splitlines()]
+    assert header["env"] == {"TERM": "xterm"}
+    for code, pieces in (("o", shown), ("i", typed)):
+        said = "".join(content for _, kind, content in events if kind == code)
+        assert said == b"".join(pieces).decode("utf-8", "replace")
+    assert events[-1][1:] == ["x", "0"]
+    digest = blake2b(text, digest_size=DIGEST_BYTES).hexdigest()
+    assert answer == f"done {len(text)} {digest}\n".encode()
+
+
+def test_a_digest_is_of_all_that_came_before() -> None:
+    first = frame(BEGIN, HEADER) + frame(OUTPUT, b"one", 1) + frame(DIGEST, b"")
+    text, answer = kept([first + frame(OUTPUT, b"two", 2)])
+    kind, size, digest = answer.splitlines()[0].split()
+    assert kind == b"digest"
+    assert blake2b(text[: int(size)], digest_size=DIGEST_BYTES).hexdigest() == digest.decode()
+    assert text[: int(size)].endswith(b'"one"]\n')
+
+
+def test_time_never_goes_back() -> None:
+    text, _ = kept([frame(BEGIN, HEADER), frame(OUTPUT, b"a", 5), frame(OUTPUT, b"b", 3), frame(EXIT, b"")])
+    times = [json.loads(line)[0] for line in text.splitlines()[1:]]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        frame(OUTPUT, b"too early"),
+        frame(BEGIN, HEADER) + frame(BEGIN, HEADER),
+        frame(BEGIN, b"80"),
+        frame(BEGIN, b"80\0x\x000\0title"),
+        frame(BEGIN, HEADER) + frame(RESIZE, b"80"),
+        frame(BEGIN, HEADER) + frame(RESIZE, b'1x1"], ["'),
+        frame(BEGIN, HEADER) + frame(EXIT, b"1]"),
+        frame(BEGIN, HEADER) + frame(b"?", b""),
+    ],
+)
+def test_what_is_no_recording_is_refused(frames: bytes) -> None:
+    with pytest.raises(Refused):
+        kept([frames])
