@@ -21,6 +21,29 @@ static bool lies_inside(const struct order *order, uint32_t at, uint64_t size)
     return at >= sizeof *order && at <= order->size && size <= order->size - at;
 }
 
+static uint32_t add_to_crc(uint32_t crc, const void *data, size_t size)
+{
+    enum { POLYNOMIAL = (int)0xEDB88320 };
+    static uint32_t table[256];
+    const uint8_t *at = data;
+    for (uint32_t i = 0; !table[255] && i < 256; i++) {
+        uint32_t value = i;
+        for (int bit = 0; bit < 8; bit++)
+            value = value >> 1 ^ (value & 1 ? (uint32_t)POLYNOMIAL : 0);
+        table[i] = value;
+    }
+    while (size--)
+        crc = table[(crc ^ *at++) & 0xFF] ^ crc >> 8;
+    return crc;
+}
+
+static uint32_t check_of(const struct order *order)
+{
+    struct order head = *order;
+    head.check = 0;
+    return ~add_to_crc(add_to_crc(~0U, &head, sizeof head), order + 1, order->size - sizeof head);
+}
+
 static bool is_whole(const struct order *order)
 {
     const uint64_t records = ((uint64_t)order->making + order->confining) * sizeof(struct record);
@@ -28,7 +51,7 @@ static bool is_whole(const struct order *order)
         && lies_inside(order, order->records, records)
         && lies_inside(order, order->texts, (uint64_t)order->texts_size + MARGIN)
         && lies_inside(order, order->request, order->request_size) && lies_inside(order, order->names, order->names_size)
-        && order->grace_ms >= 0;
+        && order->grace_ms >= 0 && check_of(order) == order->check;
 }
 
 /* Map the order, which nobody else may change: what a script notes in it is our own, unless a clock is to be read. */

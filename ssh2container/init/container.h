@@ -17,7 +17,7 @@ struct order {
     uint32_t texts, texts_size;
     uint32_t request, request_size;
     uint32_t names, names_size;
-    uint32_t padding;
+    uint32_t check; /* CRC-32 of the whole file, with 0 in this place: by halves it is not carried out */
     int64_t linger_ms, grace_ms; /* linger: -1 for as long as somebody listens */
 };
 #define ORDER_MAGIC 0x3130726564726f73ULL /* "sorder01" */

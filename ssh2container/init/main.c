@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "container.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/syscall.h>
@@ -14,20 +15,25 @@
 
 enum { CHANNEL = 3, ORDER = 4, LISTENER = 5 };
 
-static void forget_inheritable(void)
+static int forget_inheritable(void)
 {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct sets[2];
     if (syscall(SYS_capget, &header, sets))
-        _exit(OURS);
+        return -1;
     sets[0].inheritable = sets[1].inheritable = 0;
-    if (syscall(SYS_capset, &header, sets))
-        _exit(OURS);
+    return (int)syscall(SYS_capset, &header, sets);
 }
 
 int main(void)
 {
-    forget_inheritable();
+    if (forget_inheritable()) {
+        uint8_t message[LONGEST_MESSAGE];
+        const int number = errno;
+        send_message(CHANNEL, message, pack_error(message, SESSION_ERROR, "cannot start pid 1 of the container",
+                                                  reason(number), number, "start"));
+        return OURS;
+    }
     run_container(CHANNEL, ORDER, fcntl(LISTENER, F_GETFD) < 0 ? -1 : LISTENER, fork);
     return OURS;
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _struct
 import fcntl
 import os
+from binascii import crc32
 
 from ssh2container.errors import SessionError
 from ssh2container.kernel.script import Script
@@ -50,8 +51,7 @@ def write(plan: Plan, like: bytes, *, writable: bool = False) -> int:
     at_names = at_request + len(wanted)
     flags = _WRITABLE * writable | _CALL * (plan.call is not None) | _SHARED * plan.shared
     linger = -1 if plan.linger < 0 else int(plan.linger * 1000)
-    head = _HEAD.pack(
-        _MAGIC,
+    fields = (
         at_names + len(names),
         flags,
         _HEAD.size,
@@ -63,11 +63,11 @@ def write(plan: Plan, like: bytes, *, writable: bool = False) -> int:
         len(wanted),
         at_names,
         len(names),
-        0,
-        linger,
-        int(plan.grace * 1000),
     )
-    content = b"".join((head, records, texts, wanted, names))
+    times = linger, int(plan.grace * 1000)
+    content = b"".join((_HEAD.pack(_MAGIC, *fields, 0, *times), records, texts, wanted, names))
+    checked = _HEAD.pack(_MAGIC, *fields, crc32(content), *times)
+    content = checked + content[_HEAD.size :]
     try:
         return _file(content, seals=0 if writable else _SEALED)
     except OSError as error:
