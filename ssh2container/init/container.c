@@ -109,35 +109,38 @@ static void reset_signals(void)
         sigaction(number, &standard, NULL);
 }
 
-static void close_all_but(int first, int second, int third)
+static void close_all_but(int first, int second)
 {
-    const int kept[] = {first, second, third};
-    unsigned lowest = 3;
-    for (;;) {
-        unsigned next = ~0U;
-        for (int i = 0; i < 3; i++)
-            if (kept[i] >= (int)lowest && (unsigned)kept[i] < next)
-                next = (unsigned)kept[i];
-        if (next > lowest)
-            close_range(lowest, next == ~0U ? next : next - 1, 0);
-        if (next == ~0U)
-            return;
-        lowest = next + 1;
-    }
+    const int lower = first < second ? first : second, upper = first < second ? second : first;
+    if (lower > 3)
+        close_range(3, (unsigned)lower - 1, 0);
+    if (upper > lower + 1)
+        close_range(lower < 3 ? 3 : (unsigned)lower + 1, (unsigned)upper - 1, 0);
+    close_range((unsigned)upper + 1, ~0U, 0);
+}
+
+/* The monitor writes the order while this program starts. */
+static int receive_order(int channel)
+{
+    struct content content;
+    if (receive(channel, &content) != ORDER || content.attached != 1)
+        _exit(OURS);
+    return content.descriptors[0];
 }
 
 /* Make the container around this process and stay until it ends.
  *
- * channel: to the monitor, or to the owner of a shared container. order: the file that says what to do. listener:
- * where others may ask for a program, or -1. Returns only in a payload that runs no program (FLAG_CALL).
+ * channel: to the monitor, or to the owner of a shared container. listener: where others may ask for a program, or
+ * -1. Returns only in a payload that runs no program (FLAG_CALL).
  */
-void run_container(int channel, int order, int listener, pid_t (*fork_payload)(void))
+void run_container(int channel, int listener, pid_t (*fork_payload)(void))
 {
     struct failure failure;
     struct container container = {.channel = channel, .listener = listener, .fork = fork_payload};
     reset_signals();
     setsid();
-    close_all_but(channel, order, listener);
+    close_all_but(channel, listener);
+    const int order = receive_order(channel);
     read_order(&container, map_order(channel, order));
     close(order);
     if (!script_run(&container.making, &failure)) {

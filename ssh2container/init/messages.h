@@ -14,6 +14,7 @@ enum message {
     STATUS = 'X',
     TERMINAL = 'T',
     GO = 'G',
+    ORDER = 'O',
     ERROR = 'E',
     FAILED = 'F',
     SIGNAL = 'K',

@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -131,7 +132,7 @@ static bool read_script(struct script *script, const Py_buffer *records, const P
 
 /* ---- pid 1 as a program ---------------------------------------------------------------------------------------- */
 
-enum { FIRST = 3, HANDED = 3, OUT_OF_THE_WAY = 16, STACK = 65536 };
+enum { FIRST = 3, HANDED = 2, OUT_OF_THE_WAY = 16, STACK = 65536 };
 
 struct program {
     const char *path;
@@ -207,10 +208,9 @@ static PyObject *door_spawn(PyObject *self, PyObject *arguments)
     unsigned long flags;
     Py_buffer records, texts;
     int pidfd = -1, copied, pid = -1;
-    char stack[STACK] __attribute__((aligned(16)));
 
-    if (!PyArg_ParseTuple(arguments, "yk(iii)y*w*p", &program.path, &flags, &program.descriptors[0],
-                          &program.descriptors[1], &program.descriptors[2], &records, &texts, &copied)) {
+    if (!PyArg_ParseTuple(arguments, "yk(ii)y*w*p", &program.path, &flags, &program.descriptors[0],
+                          &program.descriptors[1], &records, &texts, &copied)) {
         return NULL;
     }
     if (!read_script(&program.opening, &records, &texts)) {
@@ -221,8 +221,15 @@ static PyObject *door_spawn(PyObject *self, PyObject *arguments)
             become_program(&program);
         }
     } else {
-        pid = clone(become_program, stack + STACK, (int)flags | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-                    &program, &pidfd);
+        /* Not on our own stack, of which a limit may leave little. */
+        char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+        if (stack != MAP_FAILED) {
+            pid = clone(become_program, stack + STACK, (int)flags | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+                        &program, &pidfd);
+            int failed = errno;
+            munmap(stack, STACK);
+            errno = failed;
+        }
     }
     if (pid == -1 && !PyErr_Occurred()) {
         PyErr_SetFromErrno(PyExc_OSError);
@@ -264,11 +271,11 @@ static pid_t fork_payload(void)
 static PyObject *door_contain(PyObject *self, PyObject *arguments)
 {
     (void)self;
-    int channel, order, listener;
-    if (!PyArg_ParseTuple(arguments, "iii", &channel, &order, &listener)) {
+    int channel, listener;
+    if (!PyArg_ParseTuple(arguments, "ii", &channel, &listener)) {
         return NULL;
     }
-    run_container(channel, order, listener, fork_payload);
+    run_container(channel, listener, fork_payload);
     Py_RETURN_NONE;
 }
 
@@ -314,7 +321,7 @@ static PyMethodDef methods[] = {
     {"clone", door_clone, METH_VARARGS, "clone(flags) -> (pid, pidfd), (0, -1) in the child"},
     {"spawn", door_spawn, METH_VARARGS, "spawn(path, flags, descriptors, records, texts, copied) -> (pid, pidfd)"},
     {"run", door_run, METH_VARARGS, "run(records, texts) -> (record, errno) of the failure, errno 0 for none"},
-    {"contain", door_contain, METH_VARARGS, "contain(channel, order, listener): be pid 1; returns in the payload"},
+    {"contain", door_contain, METH_VARARGS, "contain(channel, listener): be pid 1; returns in the payload"},
     {"expand", door_expand, METH_VARARGS, "expand(literal, pattern, home) -> words"},
     {"matches", door_matches, METH_VARARGS, "matches(name, pattern) -> bool"},
     {"address", door_address, METH_O, "address(buffer) -> int, valid while the buffer is kept"},

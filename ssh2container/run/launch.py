@@ -65,9 +65,8 @@ def start(
     """
     listener = None if entry is None else entry.listen()
     ours, theirs = channel.pair()
-    told = write(plan, terminal.likeness() if plan.terminal else b"")
     waited_for = any(isinstance(operation, MapRange) for operation in plan.monitor)
-    given = (theirs.fileno(), told, -1 if listener is None else listener.fileno())
+    given = (theirs.fileno(), -1 if listener is None else listener.fileno())
     try:
         if plan.call is None:
             pid, pidfd = namespaces.spawn(plan.namespaces, given, order.opening(plan), waits=waited_for)
@@ -84,8 +83,6 @@ def start(
             "namespaces",
             number,
         ) from None
-    finally:
-        os.close(told)
     theirs.close()
     if listener is not None:
         listener.close()
@@ -93,10 +90,17 @@ def start(
     perform(plan.monitor[1:], pid)
     if waited_for:
         ours.send(channel.GO)
+    # Meanwhile pid 1 has been starting.
+    told = write(plan, terminal.likeness() if plan.terminal else b"")
+    try:
+        channel.send_descriptor(ours, channel.ORDER, told)
+    except OSError:
+        pass  # it has ended: what it said of that comes over the channel
+    os.close(told)
     return pid, pidfd, ours
 
 
-def _call(function: Callable[[], int], given: tuple[int, int, int]) -> NoReturn:
+def _call(function: Callable[[], int], given: tuple[int, int]) -> NoReturn:
     """In a copy of this process: be pid 1, and in its payload run ``function`` in place of a program."""
     status = EXIT_OURS
     try:

@@ -49,17 +49,21 @@ for line in sys.stdin:
     told = order._file(bytes(content), 0xF)
     ours, theirs = channel.pair()
     pid, pidfd = namespaces.spawn(
-        plan.namespaces, (theirs.fileno(), told, -1), order.opening(plan), waits=False
+        plan.namespaces, (theirs.fileno(), -1), order.opening(plan), waits=False
     )
     theirs.close()
+    channel.send_descriptor(ours, channel.ORDER, told)
     os.close(told)
     kinds = ""
     while True:
-        kind, *_ = channel.receive(ours)
+        try:
+            kind, *_ = channel.receive(ours)
+        except TimeoutError:
+            break  # it was told that others would come
+        ours.settimeout(2)
         kinds += kind.decode()
         if not kind or kind in (channel.STATUS, channel.ERROR, channel.FAILED):
             break
-    process.signal.pidfd_send_signal(pidfd, 9) if kind == channel.STATUS else None
     ours.close()
     print(json.dumps([os.waitpid(pid, 0)[1], kinds]))
     sys.stdout.flush()

@@ -210,8 +210,9 @@ def test_what_is_there_already_is_an_error_with_its_path(tmp_path: os.PathLike[s
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_tree_is_given_away_whole_and_no_link_is_followed(tmp_path: os.PathLike[str]) -> None:
     base, outside = os.fspath(tmp_path) + "/own", os.fspath(tmp_path) + "/outside"
-    entries = ((outside, None, b""), (base, None, None), (f"{base}/a", None, None), (f"{base}/a/f", None, b""))
-    carry_out(MakeTree("both", (*entries, (f"{base}/l", None, outside), (f"{base}/d", None, os.fspath(tmp_path)))))
+    files = ((outside, None, b""), (base, None, None), (f"{base}/a", None, None), (f"{base}/a/f", None, b""))
+    links = ((f"{base}/l", None, outside), (f"{base}/d", None, os.fspath(tmp_path)))
+    carry_out(MakeTree("both", (*files, *links)))
     carry_out(GiveTo(base, 1234, 4321))
     for path in (base, f"{base}/a", f"{base}/a/f", f"{base}/l", f"{base}/d"):
         found = os.lstat(path)
@@ -228,5 +229,6 @@ def test_an_operation_says_why_in_its_own_words() -> None:
         def describe(self) -> str:
             return "find it"
 
-    assert str(operations.failure(Odd(), errno.ESTALE, "/x")) == "cannot find it: it was moved (/x); move it back"
+    error = operations.failure(Odd(), errno.ESTALE, "/x")
+    assert str(error) == "cannot find it: it was moved (/x); move it back"
     assert isinstance(operations.failure(Odd(), errno.EIO, ""), SessionError)
