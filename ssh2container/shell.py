@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import posix as os
 
-from ssh2container import __version__
+from ssh2container import __version__, paths
 from ssh2container.errors import EXIT_OURS, Refusal, SessionError
 from ssh2container.kernel import process
 from ssh2container.plan.account import Account
@@ -40,7 +39,7 @@ def session(
     with audit.Session(environment) as log:
         check_descriptors()
         request = Request.parse(arguments, environment)
-        log.know(kind=request.kind, command=os.fsdecode(request.command))
+        log.know(kind=request.kind, command=paths.fsdecode(request.command))
         account = Account.current(environment)
         log.know(user=account.name)
         if load is None:
@@ -76,22 +75,22 @@ def session(
         return outcome
 
 
-def main(*, launched: bool = False) -> NoReturn:
+def main(arguments: Sequence[bytes], *, launched: bool = False) -> NoReturn:
     """Be the login shell: whatever happens, end with a documented status and one line at most.
 
+    arguments: what follows the program's name.
     launched: whether the static launcher started us, with an empty environment and the caller's as data.
     """
     process.block_signals()
     process.reset_signals()
     process.open_missing_standard_descriptors()
-    arguments = [os.fsencode(argument) for argument in sys.argv[1:]]
     if arguments in ([b"--version"], [b"--help"]):
         os.write(
             1, (f"ssh2container {__version__}\n" if arguments == [b"--version"] else USAGE + "\n").encode()
         )
         os._exit(0)
     try:
-        environment = process.handed_environment() if launched else os.environb
+        environment = process.handed_environment() if launched else os.environ
         process.close_from(3)
         outcome = session(arguments, environment)
     except SessionError as error:

@@ -30,6 +30,10 @@ _NAMESPACES = {
     "cgroup": namespaces.CLONE_NEWCGROUP,
     "net": namespaces.CLONE_NEWNET,
 }
+_SHARED_IDS = (
+    "all sessions of this mode share host ids, whoever logs in: one can use up the others' pipes and"
+    " descriptors; so each has a network of its own, and no writable volume whose group is mapped"
+)
 _EXPLAINED = "explained"
 """Stands for the id that a real session would have."""
 
@@ -38,13 +42,17 @@ class Explanation:
     """A plan with the places in the policy that asked for each step.
 
     weaker: (key, what it means) of everything that leaves the container weaker than by default.
+    costs: (key, what it costs beyond other sessions), see :func:`costs`.
     """
 
-    def __init__(self, account: Account, policy: Policy, plan: Plan) -> None:
+    def __init__(
+        self, account: Account, policy: Policy, plan: Plan, costs: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self.account = account
         self.policy = policy
         self.plan = plan
         self.weaker = weaker(policy)
+        self.costs = list(costs)
 
     def namespaces(self) -> list[str]:
         """Return the kinds of namespaces that are new."""
@@ -92,6 +100,7 @@ class Explanation:
             "meanwhile": self.meanwhile(),
             "environment": environment,
             "weaker": [{"key": key, "means": means, "origin": place} for key, means, place in self.weaker],
+            "costs": [{"key": key, "describe": words} for key, words in self.costs],
         }
 
 
@@ -106,7 +115,8 @@ def explain(user: str, words: Sequence[str], *, terminal: bool | None = None) ->
     host.terminal = host.interactive = not words if terminal is None else terminal
     arguments = [b"-c", os.fsencode(" ".join(words))] if words else []
     request = Request.parse(arguments, {})
-    return Explanation(account, policy, make(request, account, policy, host, {b"TERM": b"xterm-256color"}))
+    plan = make(request, account, policy, host, {b"TERM": b"xterm-256color"})
+    return Explanation(account, policy, plan, costs(account, host))
 
 
 def meanwhile(plan: Plan, policy: Policy) -> list[tuple[str, str]]:
@@ -143,6 +153,22 @@ def meanwhile(plan: Plan, policy: Policy) -> list[tuple[str, str]]:
     return found
 
 
+def costs(account: Account, host: Host) -> list[tuple[str, str]]:
+    """Return (key, words) of what a range of ids costs; nothing where only the user's own is mapped."""
+    ids = host.range
+    if ids is None:
+        return []
+    last = ids.base + ids.count - 1
+    found = [
+        f"newuidmap and newgidmap run at each login, some 5 ms: ids {ids.base} to {last} of the host",
+        f"the image {host.image.name} takes its size on the disk twice (shared blocks on btrfs and xfs)",
+    ]
+    if ids.own:
+        found.append("a mount more on the host for this user, which the start of every session copies")
+        found.append(f"what others inside than {account.name} leave in a kept home or a volume has those ids")
+    return [("userns_mode", words) for words in found]
+
+
 def _company(plan: Plan) -> list[tuple[str, str]]:
     """Return (key, words) of how the session stands to the user's others."""
     found = []
@@ -172,12 +198,7 @@ def weaker(policy: Policy) -> list[tuple[str, str, str]]:
             )
         )
     if policy.userns_mode == "range":
-        found.append(
-            (
-                "userns_mode",
-                "sessions share a range of host ids: their pipe and descriptor budgets can be starved",
-            )
-        )
+        found.append(("userns_mode", _SHARED_IDS))
     if policy.home is not None and not policy.home.read_only:
         found.append(("home", "files in the home outlive the session and reach the next one"))
     if policy.unsafe_host_home:

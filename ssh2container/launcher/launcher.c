@@ -13,6 +13,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 
 #define INTERPRETER "/usr/bin/python3"
 #define SCRIPT "/usr/lib/ssh2container/login"
+#define VERSIONS "/usr/lib/ssh2container/"
 
 enum { HANDED = 3, OURS = 125, REFUSED = 126 };
 
@@ -59,9 +61,21 @@ static void hand_over(char **variables)
     lseek(HANDED, 0, SEEK_SET);
 }
 
+/* Return the variable that shortens the interpreter's start (start.c), NULL where that was not built. */
+static char *shortened(void)
+{
+    static char variable[sizeof "LD_PRELOAD=" VERSIONS + NAME_MAX + sizeof "/start.so"] = "LD_PRELOAD=" VERSIONS;
+    char *path = variable + strlen("LD_PRELOAD="), *version = variable + strlen(variable);
+    ssize_t length = readlink(VERSIONS "current", version, NAME_MAX);
+    if (length <= 0)
+        return NULL;
+    strcpy(version + length, "/start.so");
+    return access(path, R_OK) ? NULL : variable;
+}
+
 int main(int count, char **words, char **variables)
 {
-    char *nothing[] = {NULL};
+    char *own[] = {shortened(), NULL};
     char **command = calloc((size_t)count + 4, sizeof *command);
     check_standard_descriptors();
     hand_over(variables);
@@ -70,6 +84,6 @@ int main(int count, char **words, char **variables)
     command[0] = INTERPRETER, command[1] = "-ISB", command[2] = SCRIPT;
     for (int i = 1; i < count; i++)
         command[i + 2] = words[i];
-    execve(INTERPRETER, command, nothing);
+    execve(INTERPRETER, command, own);
     fail("ssh2container: cannot start " INTERPRETER "; an administrator runs: ssh2containerctl doctor\n", OURS);
 }

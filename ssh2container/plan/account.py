@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import grp
-import os
+import posix as os
 import pwd
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 
 TYPE_CHECKING = False
@@ -78,7 +79,7 @@ class Account:
 
 
 def _refuse_second_name(name: str, uid: int, environment: Mapping[bytes, bytes]) -> None:
-    claimed = os.fsdecode(environment.get(b"LOGNAME", b""))
+    claimed = paths.fsdecode(environment.get(b"LOGNAME", b""))
     if not claimed or claimed == name:
         return
     try:

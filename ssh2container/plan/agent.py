@@ -8,15 +8,16 @@ process that listens there has to be the sshd that started us (SO_PEERCRED, unix
 from __future__ import annotations
 
 import _socket
-import os
-import stat
+import _stat as stat
+import posix as os
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 
 
 def check(path: bytes, uid: int) -> None:
     """Make sure that ``path`` is our sshd's agent socket. Raises Refusal."""
-    shown = os.fsdecode(path)
+    shown = paths.fsdecode(path)
     try:
         found = os.lstat(path)
         if not stat.S_ISSOCK(found.st_mode):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from ssh2container import paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ def make(
     result = {
         b"PATH": (ROOT_PATH if name == "root" else PATH).encode(),
     }
-    result.update((os.fsencode(key), os.fsencode(value)) for key, value in image.environment)
-    result[b"HOME"] = os.fsencode(home)
-    result[b"USER"] = result[b"LOGNAME"] = os.fsencode(name)
-    result[b"SHELL"] = os.fsencode(shell)
+    result.update((paths.fsencode(key), paths.fsencode(value)) for key, value in image.environment)
+    result[b"HOME"] = paths.fsencode(home)
+    result[b"USER"] = result[b"LOGNAME"] = paths.fsencode(name)
+    result[b"SHELL"] = paths.fsencode(shell)
     result.update((key, given[key]) for key in _FROM_SSHD if key in given)
-    accepted = [os.fsencode(pattern) for pattern in policy.accept_env]
+    accepted = [paths.fsencode(pattern) for pattern in policy.accept_env]
     result.update(
         (key, value)
         for key, value in given.items()
@@ -56,9 +56,9 @@ def make(
         result[b"SSH_ORIGINAL_COMMAND"] = request.forced
     for key, chosen in policy.environment.items():
         if chosen is not None:
-            result[os.fsencode(key)] = os.fsencode(chosen)
-        elif os.fsencode(key) in given:
-            result[os.fsencode(key)] = given[os.fsencode(key)]
+            result[paths.fsencode(key)] = paths.fsencode(chosen)
+        elif paths.fsencode(key) in given:
+            result[paths.fsencode(key)] = given[paths.fsencode(key)]
     return result
 
 

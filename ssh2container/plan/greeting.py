@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _blake2 import blake2b
+
 from ssh2container.policy import specifiers
 
 TYPE_CHECKING = False
@@ -12,19 +14,26 @@ if TYPE_CHECKING:
 
 _MINUTE_S, _HOUR_S = 60, 3600
 _MIB = 1 << 20
+_MARK_BYTES = 8
 
 
-def compose(policy: Policy, values: Mapping[str, str], *, home: str, hushed: bool) -> bytes:
-    """Return the text with the line ends of a terminal in raw mode.
+def compose(
+    policy: Policy, values: Mapping[str, str], *, home: str, hushed: bool, known: bytes = b""
+) -> tuple[bytes, bytes]:
+    """Return the text with the line ends of a terminal in raw mode, and the mark of its welcome.
 
     home: the home inside. hushed: the user wants no welcome (~/.hushlogin, login(1)).
+    known: the mark of the welcome that he saw last; the same one is not shown again, and its mark is b"".
     """
-    parts = [policy.banner or ""]
+    welcome, mark = "", b""
     if policy.welcome and not hushed:
-        parts.append("\n".join(_welcome(policy, values, home)))
-    parts.append(policy.motd or "")
+        welcome = "\n".join(_welcome(policy, values, home))
+        mark = blake2b(welcome.encode("utf-8", "replace"), digest_size=_MARK_BYTES).hexdigest().encode()
+        if mark == known:
+            welcome, mark = "", b""
+    parts = (policy.banner or "", welcome, policy.motd or "")
     text = "".join(part.rstrip("\n") + "\n" for part in parts if part)
-    return text.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "replace")
+    return text.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "replace"), mark
 
 
 def _welcome(policy: Policy, values: Mapping[str, str], home: str) -> list[str]:

@@ -5,9 +5,10 @@ The planner itself touches nothing, so that ``explain`` and the tests can plan f
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 from ssh2container.kernel import landlock
 from ssh2container.policy import filters, specifiers
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from ssh2container.policy.policy import Policy
 
     from .account import Account
+    from .ranges import Range
 
-SKELETONS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/skeleton"
+RUNTIME, WELCOMED = "/run/ssh2container", ".welcomed"
+"""Where the user's sessions leave notes for each other, and the one that has the mark of his last welcome."""
+SKELETONS = paths.parent(paths.parent(paths.parent(__file__))) + "/skeleton"
 """Mount points owned by root, one tree per kind of image; made by ``admin.skeleton``."""
 
 ETC = (
@@ -95,9 +99,10 @@ class Host:
     tools: the transfer programs, for an image of the store.
     sources: the volumes' target -> Source; home: the Source of a kept home.
     terminal: whether one of the standard descriptors is a terminal; interactive: whether stdin is.
-    hushed: whether a kept home says that it wants no welcome.
+    hushed: whether a kept home says that it wants no welcome; welcomed: the mark of the last one shown.
     bpf, init_bpf: the compiled system-call filters of the payload and of pid 1.
     recorder: the filter that records violations, b"" when the policy does not want them recorded.
+    range: the ids of a session that has many, or None.
     resolv_conf: the host's resolver configuration, for sessions on its network.
     agent: the Source of the client's agent; agent_missing: why the one that was offered is not taken.
     """
@@ -118,6 +123,7 @@ class Host:
         "masked_directories",
         "masked_files",
         "protected",
+        "range",
         "recorder",
         "resolv_conf",
         "session",
@@ -127,6 +133,7 @@ class Host:
         "terminal",
         "tools",
         "top",
+        "welcomed",
     )
 
     session: str
@@ -147,8 +154,10 @@ class Host:
     tools: Tools | None
     interactive: bool
     hushed: bool
+    welcomed: bytes
     bpf: bytes
     init_bpf: bytes
+    range: Range | None
     recorder: bytes
     resolv_conf: bytes
     agent: Source | None
@@ -168,8 +177,13 @@ class Host:
         self.terminal = self.interactive or os.isatty(1) or os.isatty(2)
         self.image = Image.find(policy.image)
         self.tools = Tools.find() if self.image.kind == "tree" else None
+        self.range = None
+        if policy.ranged:
+            from .ranges import Range
+
+            self.range = Range.observe(policy, account, self.image)
         self.skeleton = f"{SKELETONS}/{self.image.kind}"
-        if not os.path.isdir(self.skeleton):
+        if not paths.is_directory(self.skeleton):
             raise Refusal(
                 f"cannot find the mount points {self.skeleton}",
                 "the installation is incomplete",
@@ -189,7 +203,10 @@ class Host:
         self.home, self.hushed = None, False
         if policy.home is not None:
             self.home = _source("home", specifiers.expand(policy.home.source or "", values), account)
-            self.hushed = self.interactive and os.path.lexists(self.home.path + "/.hushlogin")
+            self.hushed = self.interactive and paths.exists(self.home.path + "/.hushlogin")
+        self.welcomed = b""
+        if self.interactive and account.uid == os.getuid():
+            self.welcomed = _read(f"{RUNTIME}/{account.uid}/{WELCOMED}")
         elif self.image.kind == "host":
             self.skel = tuple(read_skel("/etc/skel"))
         self.sources = {
@@ -211,7 +228,7 @@ class Host:
 
         try:
             agent.check(path, account.uid)
-            self.agent = _source("the agent", os.fsdecode(path), account)
+            self.agent = _source("the agent", paths.fsdecode(path), account)
         except Refusal as refusal:
             self.agent_missing = str(refusal)
 
@@ -342,7 +359,7 @@ def _links(directory: str, names: Iterable[str]) -> Iterable[tuple[str, str]]:
         except OSError:
             continue
         # Both lead to /usr, which the session has under the same name.
-        yield name, os.path.normpath(f"{directory}/{target}" if target[0] != "/" else target)
+        yield name, paths.normal(f"{directory}/{target}" if target[0] != "/" else target)
 
 
 def _is_plain_directory(path: str) -> bool:
@@ -354,7 +371,7 @@ def _is_plain_directory(path: str) -> bool:
 
 def read_skel(directory: str) -> Iterable[tuple[str, int | None, bytes | str | None]]:
     """Read a home's first files; only what root wrote for that purpose is here."""
-    if not os.path.isdir(directory):
+    if not paths.is_directory(directory):
         return
     for entry in sorted(os.scandir(directory), key=_by_name):
         if entry.is_symlink():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import marshal
-import os
+import posix as os
 
 from ssh2container.errors import Refusal
 

@@ -1,8 +1,8 @@
 """Who the payload is inside the container, and through which map of ids.
 
 ``single``: the user's own ids are mapped, to themselves or to 0; it needs no helper and no privilege.
-``range``: a real multi-user system. Ids from 0 up are a range of the host's that the installer set
-aside, and the user's own ids stand at one that nothing in the image uses. newuidmap(1) writes it.
+``range``, ``own_range``: a real multi-user system. Ids from 0 up are a range of the host's
+(:mod:`.ranges`), and the user's own stand at one that nothing in the image uses. newuidmap(1) writes it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .host import Host, Source
     from .image import Image
     from .operations import Operation
+    from .ranges import Range
 
     Map = tuple[tuple[int, int, int], ...]
     """(first id inside, first id outside, count) lines, as in user_namespaces(7)."""
@@ -99,20 +100,20 @@ class Insider:
 
 def user_of(policy: Policy, image: Image) -> str:
     """Return whom the session runs as: the policy's word, or the image's own where nobody wrote one."""
-    if policy.userns_mode == "range" and image.user and policy.origin("user") is None:
+    if policy.ranged and image.user and policy.origin("user") is None:
         return "root" if image.user.partition(":")[0] == "0" else image.user
     return policy.user
 
 
 def kept(policy: Policy, image: Image) -> frozenset[int]:
     """Return the capabilities that a session under ``policy`` keeps."""
-    ranged_root = policy.userns_mode == "range" and user_of(policy, image) == "root"
+    ranged_root = policy.ranged and user_of(policy, image) == "root"
     return ROOT_CAPABILITIES if ranged_root else frozenset()
 
 
 def choose(account: Account, policy: Policy, host: Host) -> Insider:
     """Return who the payload is. Raises Refusal for an identity that the map does not have."""
-    if policy.userns_mode == "range":
+    if policy.ranged:
         return _in_range(account, policy, host)
     if policy.user == "root":
         return Insider("root", "root", 0, 0, "/root")
@@ -127,51 +128,44 @@ def choose(account: Account, policy: Policy, host: Host) -> Insider:
 
 
 def _in_range(account: Account, policy: Policy, host: Host) -> Insider:
-    image = host.image
-    if image.kind != "tree":
+    image, own = host.image, host.range
+    if own is None:
         raise Refusal(
             f"cannot map a range of ids over the image {image.name}",
             "the host's files belong to ids that are not in it",
             "name an image of the store, or use userns_mode: single",
             "identity-map",
         )
-    image.require_range()
-    if policy.network_mode == "host":
-        raise Refusal(
-            "cannot map a range of ids on the host's network",
-            "sessions share host ids there",
-            "use network_mode: none",
-            "identity-map",
-        )
-    maps = [_map(image, account.uid), _map(image, account.gid)]
-    _require_harmless(policy, host, account)
+    maps = [_map(own, image.inside_id, number) for number in (account.uid, account.gid)]
+    if not own.own:
+        _require_apart(policy, host, account, own)
     wanted = user_of(policy, image)
     if wanted == "root":
         who = ("root", "root", 0, 0, "/root")
     elif wanted == "self":
-        own = image.inside_id
-        who = (account.name, account.group, own, own, _home(account.home))
+        number = image.inside_id
+        who = (account.name, account.group, number, number, _home(account.home))
     else:
-        who = _of_image(image, wanted)
+        who = _of_image(image, wanted, own.count)
     return Insider(*who, uid_map=maps[0], gid_map=maps[1], capabilities=kept(policy, image))
 
 
-def _map(image: Image, own: int) -> Map:
-    inside, base, count = image.inside_id, image.range_base, image.range_count
+def _map(ids: Range, inside: int, user: int) -> Map:
+    """Return the map that has ``user``, an id of the host, at ``inside``."""
     return (
-        (0, base, inside),
-        (inside, own, 1),
-        (inside + 1, base + inside + 1, count - inside - 1),
+        (0, ids.base, inside),
+        (inside, user, 1),
+        (inside + 1, ids.base + inside + 1, ids.count - inside - 1),
     )
 
 
-def _of_image(image: Image, name: str) -> tuple[str, str, int, int, str]:
+def _of_image(image: Image, name: str, count: int) -> tuple[str, str, int, int, str]:
     for line in image.passwd.splitlines():
         fields = line.decode("utf-8", "surrogateescape").split(":")
         # OCI's User is a name or a number, perhaps with a group behind a colon.
         if len(fields) > 5 and name.partition(":")[0] in fields[0:3:2]:  # noqa: PLR2004 - passwd(5)
             uid, gid = int(fields[2]), int(fields[3])
-            if max(uid, gid) < image.range_count:
+            if max(uid, gid) < count:
                 return fields[0], _group(image, gid), uid, gid, _home(fields[5])
     raise Refusal(
         f"cannot run as {name}",
@@ -189,23 +183,32 @@ def _group(image: Image, gid: int) -> str:
     return str(gid)
 
 
-def _require_harmless(policy: Policy, host: Host, account: Account) -> None:
-    """Refuse a writable source in which root inside could leave files of other ids, set-user-id even.
+def _require_apart(policy: Policy, host: Host, account: Account, ids: Range) -> None:
+    """Refuse what would let sessions that share host ids meet.
 
-    Over an inode with an unmapped group root inside has no capability (user_namespaces(7)).
+    That is the host's network, and a writable source in which root inside could leave files of others'
+    ids, set-user-id even. Over an inode with an unmapped group root inside has no capability
+    (user_namespaces(7)).
     """
+    if policy.network_mode == "host":
+        raise Refusal(
+            "cannot map a range of ids on the host's network",
+            "sessions of different users share host ids there",
+            "use network_mode: none, or userns_mode: own_range",
+            "identity-map",
+        )
     writable: list[tuple[str, Source]] = [
         (volume.target, host.sources[volume.target]) for volume in policy.volumes if not volume.read_only
     ]
     if policy.home is not None and host.home is not None and not policy.home.read_only:
         writable.append(("home", host.home))
-    base, count = host.image.range_base, host.image.range_count
     for name, source in writable:
-        if source.gid == account.gid or base <= source.gid < base + count:
+        if source.gid == account.gid or ids.base <= source.gid < ids.base + ids.count:
             raise Refusal(
                 f"cannot bind {source.path} writable in a range of ids",
                 f"its group {source.gid} is mapped, so that root inside could chown and chmod there",
-                f"give it a group that the user is not in: chgrp nogroup {source.path}",
+                f"give it a group that the user is not in (chgrp nogroup {source.path}),"
+                " or use userns_mode: own_range",
                 "volume",
             )
         if source.flags & _PRIVATE_FS != _PRIVATE_FS:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from _blake2 import blake2b
 
-from ssh2container import __version__
+from ssh2container import __version__, paths
 from ssh2container.errors import Refusal
 from ssh2container.kernel import namespaces
 from ssh2container.policy import rules, specifiers
@@ -44,7 +43,8 @@ class Plan:
     the payload; it ends them without rights. payload: the last ones before the program.
     program: what is executed; environment, directory: with which. terminal: whether the payload
     gets a terminal of its own. grace: seconds between asking the payload to end and ending it.
-    greeting: what the terminal shows before the payload's first byte. deadlines: limits in time, or
+    greeting: what the terminal shows before the payload's first byte; welcome: the mark of its part that
+    is shown once, b"" without. deadlines: limits in time, or
     None. recording: what is kept of the session, or None. transfers: see :func:`_transfers`.
     call: None. :meth:`calling` makes plans with a function in place of the program.
     container_per: "session", or what shares one container; container: names the way it was made, a
@@ -76,6 +76,7 @@ class Plan:
         "shared",
         "terminal",
         "transfers",
+        "welcome",
     )
 
     session: str
@@ -90,6 +91,7 @@ class Plan:
     terminal: bool
     grace: float
     greeting: bytes
+    welcome: bytes
     deadlines: Sessions | None
     recording: Record | None
     transfers: bytes | None
@@ -164,9 +166,11 @@ def make(
     plan.image = host.image
     plan.terminal = host.terminal
     plan.grace = policy.stop_grace_period
-    plan.greeting = b""
+    plan.greeting, plan.welcome = b"", b""
     if request.kind == "login" and host.interactive:
-        plan.greeting = greeting.compose(policy, values, home=home, hushed=host.hushed)
+        plan.greeting, plan.welcome = greeting.compose(
+            policy, values, home=home, hushed=host.hushed, known=host.welcomed
+        )
     plan.deadlines = _deadlines(policy, host)
     plan.recording = _recording(policy, host, values)
     plan.transfers = _transfers(request, policy)
@@ -282,9 +286,9 @@ def _registration(request: Request, host: Host, given: Mapping[bytes, bytes]) ->
     """Return what the registry of live sessions says of this one; hints for the administrator."""
     return {
         "kind": request.kind,
-        "command": os.fsdecode(request.command),
+        "command": paths.fsdecode(request.command),
         "image": host.image.name,
-        "client": os.fsdecode(given.get(b"SSH_CONNECTION", b"")).partition(" ")[0],
+        "client": paths.fsdecode(given.get(b"SSH_CONNECTION", b"")).partition(" ")[0],
     }
 
 

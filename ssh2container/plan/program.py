@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from ssh2container import paths
 from ssh2container.errors import Refusal
 from ssh2container.policy import commands, specifiers
 
@@ -54,7 +53,7 @@ class Program:
     def describe(self) -> str:
         """Say in one line what is executed."""
         path, arguments = self.attempts[0]
-        shown = " ".join(os.fsdecode(argument) for argument in arguments)
+        shown = " ".join(paths.fsdecode(argument) for argument in arguments)
         others = f", or the next of {len(self.attempts)} places" if len(self.attempts) > 1 else ""
         return f"execute {path} as: {shown}{others}"
 
@@ -96,23 +95,25 @@ class Chooser:
                 "a shell is not allowed here", "access.interactive is false", self._policy.access.message
             )
         if interactive is not True:
-            return self._words([os.fsencode(specifiers.expand(word, self._values)) for word in interactive])
+            return self._words(
+                [paths.fsencode(specifiers.expand(word, self._values)) for word in interactive]
+            )
         attempts: list[Attempt] = [
-            (shell, (b"-" + os.fsencode(os.path.basename(shell)),)) for shell in self._policy.shell
+            (shell, (b"-" + paths.fsencode(paths.basename(shell)),)) for shell in self._policy.shell
         ]
         if self._image.command:
             # An image without any of these shells says itself what runs in it.
-            own = tuple(os.fsencode(word) for word in self._image.command)
+            own = tuple(paths.fsencode(word) for word in self._image.command)
             attempts += [(path, own) for path in self._places(self._image.command[0])]
         return Program(attempts)
 
     def _shell(self, *arguments: bytes) -> Program:
         return Program(
-            [(shell, (os.fsencode(os.path.basename(shell)), *arguments)) for shell in self._policy.shell]
+            [(shell, (paths.fsencode(paths.basename(shell)), *arguments)) for shell in self._policy.shell]
         )
 
     def _words(self, words: Sequence[bytes]) -> Program:
-        name = os.fsdecode(words[0])
+        name = paths.fsdecode(words[0])
         return self._injected(name, tuple(words[1:])) or Program(
             [(path, tuple(words)) for path in self._places(name)]
         )
@@ -136,7 +137,7 @@ class Chooser:
 
     def _transfer(self, command: bytes) -> Program | None:
         """Return the host's program for a plain transfer command that the image cannot run."""
-        name = os.fsdecode(command.split(None, 1)[0]) if command.split() else ""
+        name = paths.fsdecode(command.split(None, 1)[0]) if command.split() else ""
         if self._injected(name, ()) is None:
             return None
         try:
@@ -161,7 +162,7 @@ def _sftp_flags(sftp: Sftp, values: Mapping[str, str]) -> tuple[bytes, ...]:
     if sftp.umask is not None:
         arguments += [b"-u", b"%03o" % sftp.umask]
     if sftp.start_directory:
-        arguments += [b"-d", os.fsencode(specifiers.expand(sftp.start_directory, values))]
+        arguments += [b"-d", paths.fsencode(specifiers.expand(sftp.start_directory, values))]
     if sftp.deny:
         arguments += [b"-P", ",".join(sftp.deny).encode()]
     return tuple(arguments)

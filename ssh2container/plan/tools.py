@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import marshal
-import os
+import posix as os
+
+from ssh2container import paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Tools:
     def find(cls, link: str = TOOLS) -> Tools | None:
         """Return the directory that ``link`` leads to, None where none was built yet."""
         try:
-            path = os.path.join(os.path.dirname(link), os.readlink(link))
+            path = f"{paths.parent(link)}/{os.readlink(link)}"
             descriptor = os.open(path + "/index", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
@@ -56,8 +58,8 @@ class Tools:
         if name not in self.starts:
             return None
         argv, environment = self.starts[name]
-        words = tuple(os.fsencode(word) for word in argv)
+        words = tuple(paths.fsencode(word) for word in argv)
         # A program that is started by itself sees its own name; one started by the loader its path.
         words = (name.encode(),) if len(words) == 1 else words
-        added = {os.fsencode(key): os.fsencode(value) for key, value in environment}
+        added = {paths.fsencode(key): paths.fsencode(value) for key, value in environment}
         return argv[0], (*words, *arguments), added

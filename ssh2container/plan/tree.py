@@ -106,7 +106,7 @@ def build(
         *who.become_root(),
         _memory(policy),
         *prepare(host, who, generated, places),
-        _root(host, who),
+        _root(host),
         *(_host_image(host) if host.image.kind == "host" else _tree_image(host, who)),
         *_devices(who),
         fs.Mount("proc", ROOT + "/proc", _NOSUID_NODEV | mounts.MS_NOEXEC, "", "the session's own processes"),
@@ -154,10 +154,10 @@ def _memory(policy: Policy) -> Operation:
     )
 
 
-def _root(host: Host, who: Insider) -> Operation:
+def _root(host: Host) -> Operation:
     lower = host.skeleton
-    if who.ranged:
-        lower = host.image.range_root
+    if host.range is not None:
+        lower = host.range.root
     elif host.image.kind != "host":
         lower += ":" + host.image.root
     return fs.Mount(

@@ -7,12 +7,12 @@ profile file as it is now; otherwise it is built on the spot, with the same resu
 
 from __future__ import annotations
 
+import _stat as stat
 import marshal
-import os
-import stat
+import posix as os
 from _blake2 import blake2b
 
-from ssh2container import __version__
+from ssh2container import __version__, paths
 from ssh2container.errors import SessionError
 
 from .policy import Seccomp
@@ -74,7 +74,7 @@ def _programs(seccomp: Seccomp, capabilities: Iterable[int]) -> Programs:
             problem.errno or 0,
         ) from None
     try:
-        return _compiled(os.path.join(COMPILED, key_of(seccomp, held)), identity)
+        return _compiled(f"{COMPILED}/{key_of(seccomp, held)}", identity)
     except (OSError, _Stale) as reason:
         return _build(seccomp, held, path, str(reason))
 
@@ -145,7 +145,7 @@ def _compiled(path: str, identity: Identity) -> Programs:
 
 def read_trusted(path: str) -> bytes:
     """Return the content of a file that only root can have written; raises OSError."""
-    _require_roots(path, os.lstat(os.path.dirname(path)), stat.S_IFDIR)
+    _require_roots(path, os.lstat(paths.parent(path)), stat.S_IFDIR)
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         found = os.fstat(handle)

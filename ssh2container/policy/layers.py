@@ -7,9 +7,9 @@ The compiled form is an optimisation: whatever is odd about it means the YAML is
 
 from __future__ import annotations
 
+import _stat as stat
 import marshal
-import os
-import stat
+import posix as os
 from _blake2 import blake2b
 
 from ssh2container import __version__

@@ -324,7 +324,7 @@ class Policy:
     image: str
     hostname: str
     user: str
-    userns_mode: Literal["single", "range"]
+    userns_mode: Literal["single", "range", "own_range"]
     shell: tuple[str, ...]
     home: Home | None
     unsafe_host_home: bool
@@ -395,6 +395,11 @@ class Policy:
             values["record.transfers"],
             values["record.on_failure"],
         )
+
+    @property
+    def ranged(self) -> bool:
+        """Whether sessions have a whole range of ids, a system's users, in place of the user's own alone."""
+        return self.userns_mode != "single"
 
     @property
     def values(self) -> Values:

@@ -69,6 +69,12 @@ def broken(policy: Policy) -> Iterator[Broken]:
             f"a container_per: {policy.container_per} container does not outlive what it is for",
             "container_per: user beside linger",
         )
+    if policy.ranged and policy.image == "host":
+        yield Broken(
+            "userns_mode",
+            f"userns_mode: {policy.userns_mode} maps a system's users, and the host's files belong to others",
+            "image: the name of an image of the store (ssh2containerctl image list), or userns_mode: single",
+        )
     targets = {volume.target for volume in policy.volumes}
     for tmpfs in policy.tmpfs:
         if tmpfs.target in targets:

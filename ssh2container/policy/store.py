@@ -7,9 +7,10 @@ YAML itself, through ``ssh2container.admin.language``, with the same result.
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 from ssh2container.policy import layers, rules
 from ssh2container.policy.merge import merge
@@ -206,7 +207,7 @@ def _require_trusted(places: Places) -> None:
 
 
 def _require_compiled_trusted(name: str, places: Places) -> None:
-    for directory in _ancestors(os.path.dirname(f"{places.compiled}/{name}"), places.anchor):
+    for directory in _ancestors(paths.parent(f"{places.compiled}/{name}"), places.anchor):
         if not _trusted(directory, places.owner, absent=True):
             raise layers.Unusable(f"{directory} is writable by others than the administrator")
 
@@ -214,7 +215,7 @@ def _require_compiled_trusted(name: str, places: Places) -> None:
 def _ancestors(directory: str, anchor: str) -> Sequence[str]:
     found = [directory]
     while found[-1] not in (anchor, "/"):
-        found.append(os.path.dirname(found[-1]))
+        found.append(paths.parent(found[-1]))
     return found
 
 

@@ -8,9 +8,10 @@ ends the session.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
+from ssh2container import paths
 from ssh2container.errors import SessionError, printable
 from ssh2container.policy import store
 
@@ -36,7 +37,7 @@ class Session:
         self.id = os.urandom(5).hex()
         self._started = time.monotonic()
         self._known: dict[str, str] = {"session": self.id, "uid": str(os.getuid())}
-        address = os.fsdecode(environment.get(b"SSH_CONNECTION", b"")).split(" ")
+        address = paths.fsdecode(environment.get(b"SSH_CONNECTION", b"")).split(" ")
         if len(address) > 1:
             self._known["client"], self._known["port"] = address[:2]
         self._authentication = environment.get(b"SSH_USER_AUTH", b"")
@@ -155,6 +156,6 @@ def describe_bug(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        places.append(f"{os.path.basename(code.co_filename)}:{trace.tb_lineno}:{code.co_name}")
+        places.append(f"{paths.basename(code.co_filename)}:{trace.tb_lineno}:{code.co_name}")
         trace = trace.tb_next
     return f"{type(error).__name__}: {error} [{' < '.join(reversed(places))}]"

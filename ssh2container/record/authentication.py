@@ -6,9 +6,9 @@ Imported only where the variable is set.
 
 from __future__ import annotations
 
+import _stat as stat
 import binascii
-import os
-import stat
+import posix as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ Imported only where config.yaml says ``audit_format: ecs``.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 VERSION = "8.11"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
+import posix as os
 import select
 import time
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
+import posix as os
 import select
 import time
 
+from ssh2container import paths
 from ssh2container.errors import SessionError, printable
 from ssh2container.kernel import process
 
@@ -339,8 +340,8 @@ def _create(directory: str, session: str) -> tuple[int, str]:
 
 
 def _make_directories(directory: str) -> None:
-    parent = os.path.dirname(directory)
-    if not os.path.isdir(directory):
+    parent = paths.parent(directory)
+    if not paths.is_directory(directory):
         if parent != directory:
             _make_directories(parent)
         os.mkdir(directory, 0o700)

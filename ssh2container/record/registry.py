@@ -8,10 +8,10 @@ hint; the administrator's tools verify it against the kernel (``admin.sessions``
 from __future__ import annotations
 
 import _socket
+import _stat as stat
 import errno
 import fcntl
-import os
-import stat
+import posix as os
 import time
 
 from ssh2container.errors import Refusal, SessionError, printable
@@ -26,6 +26,8 @@ SOCKET = ".socket"
 """What is appended to an entry's name for the socket at which its pid 1 listens."""
 CONTAINER = "container-"
 """What the name of an entry begins with that is a shared container, not a session."""
+WELCOMED = ".welcomed"
+"""What has the mark of the welcome that the user saw last: plan.host reads it."""
 LONGEST_VALUE = 4096
 _PRIVATE = 0o700
 _ABANDONED_S = 60.0
@@ -132,6 +134,24 @@ def runtime_directory() -> str | None:
     return path if ours and stat.S_IMODE(found.st_mode) == _PRIVATE else None
 
 
+def note(name: str, content: bytes) -> None:
+    """Leave a note for the user's next sessions, as far as there is a place for it."""
+    directory = runtime_directory()
+    if directory is None:
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(f"{directory}/{name}", flags, 0o600)
+    except OSError:
+        return  # the next session says it again
+    try:
+        os.write(descriptor, content)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
 class Lock:
     """The one lock of a user's directory, for the length of a ``with`` block.
 
@@ -174,7 +194,7 @@ def count(directory: str) -> int:
     live = 0
     for name in os.listdir(directory):
         if not is_entry(name):
-            if name.startswith("."):
+            if name.startswith(".") and name != WELCOMED:
                 _remove_abandoned(f"{directory}/{name}")
             continue
         if is_live(f"{directory}/{name}"):

@@ -9,10 +9,11 @@ Imported only for a plan with ``record.transfers``.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import select
 import time
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 from ssh2container.policy import commands
 
@@ -97,7 +98,7 @@ class Transfers:
             "transfer",
             protocol="sftp",
             direction="upload" if written or writing else "download",
-            path=os.fsdecode(path),
+            path=paths.fsdecode(path),
             size=str(written or read),
             duration=f"{time.monotonic() - since:.3f}",
         )
@@ -126,6 +127,6 @@ def of_command(command: bytes, log: Session, seconds: float) -> None:
             "transfer",
             protocol=name.decode(),
             direction=direction,
-            path=os.fsdecode(bytes(given)),
+            path=paths.fsdecode(bytes(given)),
             duration=f"{seconds:.3f}",
         )

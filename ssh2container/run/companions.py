@@ -5,10 +5,11 @@ Imported only for such a plan, before the container is made: nothing is imported
 
 from __future__ import annotations
 
-import os
+import posix as os
 import select
 import time
 
+from ssh2container import paths
 from ssh2container.errors import SessionError
 from ssh2container.record import recorder as recording
 from ssh2container.record import transfers
@@ -101,7 +102,7 @@ class Companions:
         if recorder is None:
             return
         environment = self._plan.environment
-        given = {name: os.fsdecode(environment.get(name.encode(), b"")) for name in ("TERM", "SHELL")}
+        given = {name: paths.fsdecode(environment.get(name.encode(), b"")) for name in ("TERM", "SHELL")}
         columns, rows = relay.size
         recorder.begin(columns or 80, rows or 24, f"session {self._plan.session}", given)
         recorder.output((shown,))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
+import posix as os
 from _blake2 import blake2b
 
+from ssh2container import paths
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.operations import perform
 from ssh2container.plan.operations.identity import MapRange
@@ -59,8 +60,8 @@ def join(plan: Plan) -> Monitor:
         standard = [number for number in (0, 1, 2) if not (plan.terminal and os.isatty(number))]
         like = terminal.likeness() if plan.terminal else b""
         umask = b"" if plan.program.umask is None else b"%d" % plan.program.umask
-        attempts = [[os.fsencode(path), *arguments] for path, arguments in plan.program.attempts]
-        ask(end, like, os.fsencode(plan.directory), umask, plan.environment, attempts, standard)
+        attempts = [[paths.fsencode(path), *arguments] for path, arguments in plan.program.attempts]
+        ask(end, like, paths.fsencode(plan.directory), umask, plan.environment, attempts, standard)
     except OSError as error:
         why = error.strerror or "its pid 1 does not answer"
         raise SessionError("cannot join the user's container", why, "", "join", error.errno or 0) from None

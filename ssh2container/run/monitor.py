@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-import os
+import posix as os
 import select
 import time
 
 from ssh2container.errors import SessionError
 from ssh2container.kernel import process
+from ssh2container.record import registry
 
 from . import channel, order, views
 from .terminal import Relay
@@ -90,9 +91,7 @@ class Monitor:
         self._pidfd = pidfd
         self._end = end
         self._poll = select.epoll()
-        self._signals = process.signal_descriptor(
-            (*_FORWARDED, signal.SIGWINCH, PARENT_DIED, views.SIGNAL)
-        )
+        self._signals = process.signal_descriptor((*_FORWARDED, signal.SIGWINCH, PARENT_DIED, views.SIGNAL))
         self._relay: Relay | None = None
         self._companions: Companions | None = None
         self._status: int | None = None
@@ -175,6 +174,8 @@ class Monitor:
             raise order.error_of(self._plan, content)
         if kind == channel.TERMINAL:
             self._relay = Relay(self._poll, attached, self._plan.greeting)
+            if self._plan.welcome:
+                registry.note(registry.WELCOMED, self._plan.welcome)
             if self._companions is not None:
                 self._companions.attach(self._poll, self._relay, self._plan.greeting)
         elif kind == channel.STARTED:

@@ -6,7 +6,7 @@ it dies, by whatever signal, the kernel ends the container with it (PR_SET_PDEAT
 
 from __future__ import annotations
 
-import os
+import posix as os
 import select
 import time
 
@@ -106,9 +106,9 @@ class Owner:
             self._entry.leave()
 
     def _attend(self, end: _socket.socket, login: _socket.socket, log: audit.Session) -> None:
-        signals = process.signal_descriptor(_ENDS_IT)
+        asked = process.signal_descriptor(_ENDS_IT)
         poll = select.poll()
-        for descriptor in (end.fileno(), signals):
+        for descriptor in (end.fileno(), asked):
             poll.register(descriptor, select.POLLIN)
         if self._connection >= 0:
             poll.register(self._connection, select.POLLIN)
@@ -130,8 +130,8 @@ class Owner:
                     log.write("container-open")
                     _tell(login)
                     continue
-                if descriptor == signals:
-                    process.read_signals(signals)
+                if descriptor == asked:
+                    process.read_signals(asked)
                 else:
                     poll.unregister(descriptor)
                 _tell(end, channel.END)

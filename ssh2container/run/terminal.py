@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
+import posix as os
 import select
 import time
 

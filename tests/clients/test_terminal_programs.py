@@ -99,10 +99,27 @@ def test_who_is_empty_inside(terminal: Terminal) -> None:
     terminal.expect("\r\n0\r\n|^0\r\n")
 
 
-def test_the_login_shows_what_is_kept(client: Client) -> None:
+def test_the_first_login_shows_what_is_kept(make_user: MakeUser, sshd: Server) -> None:
+    user = make_user()
+    client = sshd.client(user)
+    client.box("true").ok()  # a command is no login
+    assert "Nothing is kept" in first_words(client)
+    assert "Nothing is kept" not in first_words(client)
+    with open(user.policy_file, "a", encoding="utf-8") as file:
+        file.write("storage_opt: {size: 32m}\n")
+    assert "(32 MiB at most)" in first_words(client), "what it says has changed"
+    assert "Nothing is kept" not in first_words(client)
+
+
+def first_words(client: Client) -> str:
+    """What a login shows before its prompt."""
     with client.terminal() as session:
-        session.expect("Nothing is kept")
         session.expect(r"[$#] ")
+        assert session.before is not None
+        words: str = session.before if isinstance(session.before, str) else session.before.decode()
+        session.sendline("exit")
+        session.expect(pexpect.EOF)
+        return words
 
 
 GREETING = """\

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.host import mount_table, run
+from support.images import grant, ranged_image
 from support.leaks import assert_nothing_left
 from support.ledger import Ledger
 from support.login import login
@@ -54,11 +55,22 @@ def home(ledger: Ledger) -> Iterator[Callable[[User], None]]:
         run(["rm", "-rf", "--one-file-system", path]).ok()
 
 
+@pytest.fixture(scope="module")
+def image() -> Iterator[str]:
+    with ranged_image() as name:
+        yield name
+
+
 @pytest.mark.parametrize("profile", sorted(name.removesuffix(".yaml") for name in os.listdir(PROFILES)))
 def test_no_attempt_succeeds_under_a_shipped_profile(
-    make_user: MakeUser, home: Callable[[User], None], verify: Callable[[User], Report], profile: str
+    make_user: MakeUser,
+    home: Callable[[User], None],
+    verify: Callable[[User], Report],
+    profile: str,
+    image: str,
 ) -> None:
-    user = make_user(f"extends: [{profile}]\nimage: host\n")
+    user = make_user(f"extends: [{profile}]\nimage: {image if profile == 'developer' else 'host'}\n")
+    grant(user)
     home(user)
     report = verify(user)
     assert {name: report[name]["detail"] for name in failed(report)} == {}

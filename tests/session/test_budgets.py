@@ -31,7 +31,7 @@ FOREIGN = "__future__ _blake2 _prctl _signal _socket _struct binascii errno fcnt
 """All but the first, which the bundle leaves out, are C, and most are part of the interpreter."""
 OWN = """
 errors kernel kernel._syscall kernel.landlock kernel.libc kernel.mounts kernel.namespaces kernel.process
-kernel.script kernel.security plan plan.account plan.accounts plan.environment plan.greeting plan.host
+kernel.script kernel.security paths plan plan.account plan.accounts plan.environment plan.greeting plan.host
 plan.image plan.insider plan.make plan.operations plan.operations.confinement plan.operations.filesystem
 plan.operations.identity plan.operations.landlock plan.operations.limits plan.operations.network
 plan.operations.proc plan.operations.steps plan.operations.volumes plan.program plan.request plan.tools

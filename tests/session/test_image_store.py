@@ -128,9 +128,10 @@ def test_killed_at_every_step_the_store_is_as_before_or_after(store: Store, tmp_
 def test_terminated_it_cleans_up_at_once(number: signal.Signals, store: Store) -> None:
     """Ctrl-C or a lost terminal in mid-import leaves nothing, without waiting for the next command."""
     code = f"""
-import sys
+import signal, sys
 sys.path.insert(0, {ROOT!r})
 from ssh2container.admin.images.store import Store
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 with Store({store.path!r}).stage():
     print("staged", flush=True)
     sys.stdin.read()

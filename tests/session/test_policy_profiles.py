@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.host import run
+from support.images import grant, ranged_image
 from support.users import MakeUser, User
 
 CONTROL = "/usr/bin/ssh2containerctl"
@@ -83,11 +84,11 @@ PROFILES: dict[str, tuple[str, str]] = {
         """,
     ),
     "developer": (
-        KEPT,
+        "image: IMAGE\n",
         """
         can: [login, "run test $(id -u) = 0", sftp put a.txt, scp put b.txt, rsync put c.txt,
-              write /root/d.txt, write /tmp/x]
-        cannot: [write /usr/x, "connect 127.0.0.1:PORT", read /etc/shadow]
+              write /root/d.txt, write /usr/x, write /etc/x]
+        cannot: [write /proc/sys/kernel/core_pattern, execute /usr/bin/ssh]
         """,
     ),
 }
@@ -98,6 +99,13 @@ def port() -> Iterator[int]:
     """A port of the host's loopback address at which somebody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[str]:
+    """An image of the store, for the profile that needs one."""
+    with ranged_image() as name:
+        yield name
 
 
 def results(path: Path, tests: str) -> list[dict[str, object]]:
@@ -111,10 +119,16 @@ def results(path: Path, tests: str) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_does_what_its_table_says(
-    profile: str, make_user: MakeUser, host_directory: Callable[[User], str], tmp_path: Path, port: int
+    profile: str,
+    make_user: MakeUser,
+    host_directory: Callable[[User], str],
+    tmp_path: Path,
+    port: int,
+    image: str,
 ) -> None:
     extra, table = PROFILES[profile]
-    user = make_user(f"extends: [{profile}]\n{extra}")
+    user = make_user(f"extends: [{profile}]\n{extra.replace('IMAGE', image)}")
+    grant(user)
     directory = host_directory(user)
     if profile == "git-only":
         run(["git", "init", "-q", "--bare", f"{directory}/r.git"]).ok()

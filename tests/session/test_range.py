@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.host import run
+from support.host import Done, run
 from support.login import finish, login, start
 from support.material import busybox_tree, oci_layout
 from support.users import MakeUser, User
@@ -215,3 +216,63 @@ def test_an_images_own_user_and_directory_are_the_defaults(
         assert inside(single, "id -un; pwd; echo $FROM_IMAGE") == [single.name, "/usr", "yes"]
     finally:
         run([CONTROL, "image", "rm", name])
+
+
+def test_explain_says_the_price(ranged: Ranged, enrolled: Callable[[str], User]) -> None:
+    """Shared ids, two helpers at each login, a second tree: said before anybody logs in."""
+    user = enrolled(ranged.policy("user: root\n"))
+    base = ranged.image.range_base
+    done = run([CONTROL, "explain", user.name, "--json", "--", "true"])
+    told = json.loads(done.ok().out)
+    assert [row["key"] for row in told["costs"]] == ["userns_mode"] * 2
+    assert f"ids {base} to {base + 65_535} of the host" in told["costs"][0]["describe"]
+    assert "all sessions of this mode share host ids" in str(told["weaker"])
+    plain = json.loads(run([CONTROL, "explain", enrolled("image: host\n").name, "--json"]).ok().out)
+    assert plain["costs"] == []
+
+
+@pytest.mark.parametrize("missing", ["/usr/bin/newuidmap", "/usr/bin/newgidmap"])
+def test_without_uidmap_the_policy_is_refused_with_the_remedy(
+    missing: str, ranged: Ranged, enrolled: Callable[[str], User]
+) -> None:
+    """Nothing falls back to another map, and other policies need no helper."""
+    user, plain = enrolled(ranged.policy("user: root\n")), enrolled("image: host\n")
+    become = 'exec setpriv --reuid "$1" --regid "$2" --clear-groups "$3" -c true'
+    hide = f"mount --bind /dev/null {missing} && {become}"
+
+    def without_helper(who: User) -> Done:
+        words = ["unshare", "--mount", "sh", "-c", hide, "sh", str(who.uid), str(who.gid), who.shell]
+        return run(words, env=who.environment(), cwd="/")
+
+    done = without_helper(user)
+    assert done.status == 126
+    assert f"{missing} is not installed" in done.errors
+    assert "apt-get install uidmap" in done.errors
+    assert done.err.count(b"\n") == 1
+    without_helper(plain).ok()
+
+
+def test_a_kernel_without_attributes_on_tmpfs_is_named(
+    ranged: Ranged, enrolled: Callable[[str], User]
+) -> None:
+    """Before Linux 6.6 removing an image's directory would be EIO inside: refused, and single still works."""
+    old = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=setxattr"]
+    old += ["-e", "inject=setxattr:error=EOPNOTSUPP", "-u"]
+    user = enrolled(ranged.policy("user: root\n"))
+    done = run([*old, user.name, user.shell, "-c", "true"], env=user.environment(), cwd="/")
+    assert done.status == 125
+    assert "takes extended attributes" in done.errors
+    assert "userns_mode: single" in done.errors
+    assert done.err.count(b"\n") == 1
+    other = enrolled(f"image: {ranged.name}\nshell: [/bin/sh]\n")
+    run([*old, other.name, other.shell, "-c", "true"], env=other.environment(), cwd="/").ok()
+
+
+def test_image_and_map_that_do_not_go_together_are_found_by_check(
+    enrolled: Callable[[str], User],
+) -> None:
+    user = enrolled("image: host\nuserns_mode: range\n")
+    done = run([CONTROL, "check"])
+    assert done.status == 1
+    assert f"{user.policy_file}:2" in done.text + done.errors
+    assert "image list" in done.text + done.errors

@@ -33,7 +33,7 @@ def only(user: User) -> dict[str, Any]:
 
 
 def entries(user: User) -> list[str]:
-    return sorted(os.listdir(user.runtime_directory))
+    return sorted(name for name in os.listdir(user.runtime_directory) if name != ".welcomed")
 
 
 def test_a_session_is_listed_with_what_the_kernel_says(user: User) -> None:

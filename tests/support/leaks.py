@@ -49,13 +49,13 @@ def _device(path: str) -> int:
 
 
 def left_files(user: User) -> list[str]:
-    """The user's files outside his home, his runtime directory itself apart."""
+    """The user's files outside his home, apart from his runtime directory and its note of a welcome."""
     return [
         path
         for top in SHARED_DIRECTORIES
         if os.path.isdir(top)
         for path in files_of(user.uid, top)
-        if path != user.runtime_directory
+        if path not in (user.runtime_directory, f"{user.runtime_directory}/.welcomed")
     ]
 
 
@@ -83,6 +83,8 @@ def tidy_after_a_killed_monitor(user: User) -> None:
     """
     assert not processes(user.uid)
     for name in os.listdir(user.runtime_directory):
+        if name == ".welcomed":
+            continue
         path = f"{user.runtime_directory}/{name}"
         if not name.endswith(".socket"):
             with open(path, "rb") as entry:

@@ -28,9 +28,10 @@ def host(policy: Policy, user: Account, *, terminal: bool = False) -> Host:
     made = Host()
     made.session = SESSION
     made.terminal = made.interactive = terminal
-    made.hushed = False
+    made.hushed, made.welcomed = False, b""
     made.image = _image(policy.image)
     made.tools = None
+    made.range = None
     made.skeleton = "/skeleton"
     made.landlock, made.last_capability = 5, 40
     made.masked_files = ("/proc/keys",)

@@ -13,10 +13,8 @@ FILES = ("/etc/subuid", "/etc/subgid")
 
 def lines(installation: Installation) -> list[list[str]]:
     """The lines of ours in both files."""
-    return [
-        [line for line in installation.machine.run("cat", path).stdout.splitlines() if line.startswith("ssh2c")]
-        for path in FILES
-    ]
+    texts = [installation.machine.run("cat", path).stdout for path in FILES]
+    return [[line for line in text.splitlines() if line.startswith("ssh2c")] for text in texts]
 
 
 def test_the_same_range_on_every_host_unless_another_has_it(bare: Installation) -> None:

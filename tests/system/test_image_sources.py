@@ -462,7 +462,9 @@ def test_host_tools_run_and_have_what_they_open_by_name(store: Store) -> None:
 
 def test_host_tools_alone_are_small(store: Store) -> None:
     version = bring(store, HostTools())
-    assert version.info["size"] < 60 << 20
+    assert version.info["size"] < 26 << 20
+    root = f"{store.tree(version)}/root"
+    assert in_root(root, "/usr/bin/awk", "BEGIN { print 6 * 7 }") == "42\n"
     with pytest.raises(SessionError, match="no-such-program"):
         bring(store, HostTools(["no-such-program"]))
 

@@ -89,6 +89,7 @@ def test_what_is_installed(installed: Installation) -> None:
         machine.run("test", "-s", f"/usr/share/man/man{page[-1]}/{page}")
     machine.run("getent", "group", "ssh2container")
     for unit in ("multi-user.target.wants/ssh2container-compile.path",
+                 "multi-user.target.wants/ssh2container-runtime.service",
                  "sockets.target.wants/ssh2container-record.socket",
                  "timers.target.wants/ssh2container-image-update.timer"):  # fmt: skip
         machine.run("test", "-f", f"/etc/systemd/system/{unit}")
@@ -122,6 +123,26 @@ def test_a_login_runs_without_its_bundle(installed: Installation) -> None:
     assert [found for found in installed.doctor("--host") if found["check"] == "code.bundle"]
     installed.install()
     assert not [found for found in installed.doctor("--host") if found["check"] == "code.bundle"]
+
+
+def test_a_login_runs_without_the_short_way_through_the_interpreters_start(installed: Installation) -> None:
+    installed.add_user("alice")
+    installed.control("enable", "alice")
+    assert not [found for found in installed.doctor("--host") if found["check"] == "code.start"]
+    installed.machine.shell(f"rm {LIB}/current/start.so")
+    assert installed.inside("alice", "echo inside").stdout == "inside\n"
+    assert [found for found in installed.doctor("--host") if found["check"] == "code.start"]
+
+
+def test_a_login_runs_with_a_bundle_that_cannot_be_read(installed: Installation) -> None:
+    """A broken file is no shell of the host and no traceback."""
+    installed.add_user("alice")
+    installed.control("enable", "alice")
+    installed.machine.shell(f"for file in {LIB}/current/*.bundle; do echo broken >$file; done")
+    done = installed.inside("alice", "id", check=False)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr.startswith("ssh2container: the installation is incomplete")
+    assert done.stderr.count("\n") == 1
 
 
 def test_shells_list_only_when_asked(installed: Installation) -> None:
@@ -317,9 +338,12 @@ def test_completions(installed: Installation) -> None:
 def test_units_are_valid(installed: Installation) -> None:
     if installed.machine.run("which", "systemd-analyze", check=False).returncode:
         pytest.skip("systemd is not installed on this machine")
-    units = ["ssh2container-compile.path", "ssh2container-compile.service", "ssh2container-image-update.timer"]
+    names = ("compile.path", "compile.service", "image-update.timer", "runtime.service")
     done = installed.machine.run(
-        "systemd-analyze", "verify", *(f"/usr/lib/systemd/system/{unit}" for unit in units), check=False
+        "systemd-analyze",
+        "verify",
+        *(f"/usr/lib/systemd/system/ssh2container-{name}" for name in names),
+        check=False,
     )
     assert "ssh2container" not in done.stderr, done.stderr
     installed.machine.run("systemd-tmpfiles", "--create", "/usr/lib/tmpfiles.d/ssh2container.conf")

@@ -10,9 +10,11 @@ import subprocess
 import sys
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from support.policies import Tree
 
+from ssh2container.admin.cli import status
 from ssh2container.admin.cli.main import VERBS, command
 from ssh2container.policy import store
 
@@ -266,7 +268,8 @@ def test_compile_says_what_it_did(tree: Tree, monkeypatch: pytest.MonkeyPatch) -
     assert control("compile").exit_code == 0
 
 
-def test_status(tree: Tree) -> None:
+def test_status(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "enrolled_names", lambda: ["root"])
     tree.write("users/root", "")
     done = control("status", "--json")
     assert done.exit_code == 1
@@ -275,6 +278,24 @@ def test_status(tree: Tree) -> None:
     done = control("status")
     assert done.exit_code == 0
     assert "1: root" in said(done)
+
+
+def test_status_names_who_is_enrolled_without_a_policy(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "enrolled_names", lambda: ["root", "daemon", "gone"])
+    tree.write("groups/root", "")
+    tree.write("config", "group_order: [root]")
+    tree.write("enforced", "record: {terminal: true}")
+    tree.compile()
+    done = control("status", "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["enrolled"] == ["root", "daemon", "gone"]
+    assert found["enrolled_without_policy"] == ["daemon", "gone"]
+    assert (found["enforced"], found["not_compiled"]) == (True, [])
+    assert "2: daemon, gone" in said(control("status"))
+    tree.write("config", "group_order: [root]\nadmit: everybody")
+    tree.compile()
+    assert control("status").exit_code == 0
 
 
 def test_schema_is_json() -> None:
@@ -321,7 +342,7 @@ def test_every_verb_that_exists_runs_its_help() -> None:
 def test_every_file_of_a_verb_is_in_the_table() -> None:
     rooms = os.listdir(f"{ROOT}/ssh2container/admin/cli")
     verbs = {name.removesuffix(".py").replace("_", "-") for name in rooms if name.endswith(".py")}
-    no_verbs = {"--init--", "main", "output", "enrolment", "findings"}
+    no_verbs = {"--init--", "main", "output", "enrolment", "findings", "completing"}
     assert verbs - no_verbs <= set(VERBS)
 
 
@@ -343,6 +364,30 @@ def test_completion_of_verbs() -> None:
         check=False,
     )
     assert done.stdout.split() == ["plain,schema"]
+
+
+@pytest.mark.parametrize("words", [["show"], ["explain", "--json"], ["diff"], ["log"], ["try", "--user"]])
+def test_completion_of_users(tree: Tree, words: list[str]) -> None:
+    tree.write("users/alice", "")
+    tree.write("users/bob", "")
+    assert completed(words, "al") == ["alice"]
+    assert completed(words, "no-such") == []
+
+
+def test_completion_names_nobody_twice(tree: Tree) -> None:
+    tree.write("users/alice", "")
+    assert completed(["disable"], "al") == ["alice"]
+    assert completed(["disable", "alice"], "al") == []
+
+
+@pytest.mark.parametrize("words", [["kill"], ["watch"], ["image", "rm"], ["replay"]])
+def test_completion_without_an_answer_is_silent(words: list[str]) -> None:
+    assert completed(words, "no such thing") == []
+
+
+def completed(words: list[str], incomplete: str) -> list[str]:
+    complete = ShellComplete(command, {}, "ssh2containerctl", "_SSH2CONTAINERCTL_COMPLETE")
+    return [item.value for item in complete.get_completions(words, incomplete)]
 
 
 # ---- the audit trail ---------------------------------------------------------------------------------------

@@ -167,8 +167,8 @@ def test_an_empty_file_is_a_policy_of_defaults() -> None:
         ("? access", 1, 9, "instead of a map", ""),
         ("image: host\nx", 2, 2, "not YAML", ""),
         ("image: host\n  hostname: x", 2, 11, "not YAML", ""),
-        ("network_mode: bridge", 1, 15, 'found "bridge"', "none | host | private"),
-        ("network_mode: bridge", 1, 15, 'found "bridge"', "is called private here"),
+        ("network_mode: bridge", 1, 15, 'found "bridge"', "none | host"),
+        ("network_mode: bridge", 1, 15, 'found "bridge"', "there is no bridge"),
         ("shell: /bin/sh", 1, 8, "a single value instead of a list", "write [/bin/sh]"),
         ("shell: []", 1, 8, "an empty list", ""),
         ("shell: [sh]", 1, 9, 'found "sh"', "absolute path"),
@@ -226,6 +226,8 @@ def test_an_empty_file_is_a_policy_of_defaults() -> None:
         ("volumes: !reset [/a:/b]", 1, 10, "a value after !reset", "!override"),
         ("volumes: [!reset /a:/b]", 1, 11, "!reset has no effect here", "before the value of a key"),
         ("seccomp: {allow: [Ptrace]}", 1, 19, 'found "Ptrace"', "a system call"),
+        ("seccomp: {allow: [ptrase]}", 1, 19, "'ptrase'; did you mean ptrace", "a system call"),
+        ("seccomp: {deny: [fork, nosuch]}", 1, 24, "no system call is called 'nosuch'", "a system call"),
         ("extends: [a, a]", 1, 14, "listed twice", ""),
         ("extends: [../x]", 1, 11, 'found "../x"', "the name of a profile"),
         ("[" * 100 + "]" * 100, 1, 17, "more than 16 levels", ""),
@@ -521,8 +523,19 @@ def test_shipped_profiles_are_valid(tree: Tree, name: str) -> None:
     for part in ("config", "defaults", "enforced"):
         with open(f"{ETC}/{part}.yaml", "rb") as file:
             tree.write(part, file.read())
-    tree.write("users/alice", f"extends: [{name}]")
+    image = "image: lab\n" if name == "developer" else ""
+    tree.write("users/alice", f"extends: [{name}]\n{image}")
     assert tree.load("alice").access.login is True
+
+
+def test_a_range_of_ids_over_the_hosts_files_is_an_error(tree: Tree) -> None:
+    """Found while the policy is checked, at the line that asks for the range."""
+    for mode in ("range", "own_range"):
+        tree.write("users/alice", f"hostname: box\nuserns_mode: {mode}\n")
+        with pytest.raises(Refusal, match=rf"users/alice\.yaml:2: userns_mode: {mode}.*image list"):
+            tree.load("alice")
+        tree.write("users/alice", f"image: debian:12\nuserns_mode: {mode}\n")
+        assert tree.load("alice").ranged
 
 
 def test_shipped_profiles_are_those_that_were_promised() -> None:

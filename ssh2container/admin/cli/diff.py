@@ -7,13 +7,13 @@ import sys
 import click
 from rich.markup import escape
 
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.language import comparing, provenance
 from ssh2container.errors import Refusal, printable
 
 
 @click.command("diff", short_help="Compare a user's effective policy under two versions.")
-@click.argument("user")
+@click.argument("user", shell_complete=completing.users)
 @click.argument("old", type=click.Path(exists=True))
 @click.argument("new", type=click.Path(exists=True), default="/etc/ssh2container")
 @click.option("--group", "groups", multiple=True, metavar="GROUP",

@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from ssh2container.admin.cli import enrolment, output
+from ssh2container.admin.cli import completing, enrolment, output
 from ssh2container.admin.enrol import account, enrol
 from ssh2container.errors import SessionError
 
 
 @click.command("disable", short_help="Take the login shell from a user.")
-@click.argument("users", nargs=-1, required=True, metavar="USER...")
+@click.argument("users", nargs=-1, required=True, metavar="USER...", shell_complete=completing.users)
 @click.option("--restore-shell", is_flag=True, help="Give back the login shell of before; otherwise nologin.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -7,12 +7,12 @@ import sys
 
 import click
 
-from ssh2container.admin.cli import findings, output
+from ssh2container.admin.cli import completing, findings, output
 from ssh2container.admin.doctor.examine import examine
 
 
 @click.command("doctor", short_help="Find every way around the login shell on this host.")
-@click.argument("users", nargs=-1, metavar="[USER]...")
+@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completing.users)
 @click.option("--host", "host_only", is_flag=True, help="Examine the host, no users.")
 @click.option("--all", "everything", is_flag=True, help="Show what is in order too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

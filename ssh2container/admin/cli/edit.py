@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.language import building, editing
 from ssh2container.policy.store import STANDARD
 
 
 @click.command("edit", short_help="Edit a policy safely.")
-@click.argument("user", required=False)
+@click.argument("user", required=False, shell_complete=completing.users)
 @click.option("--group", metavar="GROUP", help="Edit the file of a group.")
 @click.option("--profile", metavar="NAME", help="Edit a profile in /etc/ssh2container/profiles.")
 @click.option("--file", "name", type=click.Choice(["defaults", "enforced", "config"]),

@@ -6,19 +6,19 @@ import sys
 
 import click
 
-from ssh2container.admin.cli import enrolment, output
+from ssh2container.admin.cli import completing, enrolment, output
 from ssh2container.admin.enrol import account, enrol
 from ssh2container.errors import SessionError
 
 
 @click.command("enable", short_help="Give a user the login shell.")
-@click.argument("users", nargs=-1, metavar="[USER]...")
+@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completing.accounts)
 @click.option(
     "--profile", default="", metavar="NAME", help="The profile that a new policy extends (default: shell)."
 )
 @click.option("--leave-groups", is_flag=True, help="Take the user out of groups like sudo, docker and adm.")
 @click.option(
-    "--runtime", is_flag=True, help="Only make /run/ssh2container/UID of all users, as tmpfiles does at boot."
+    "--runtime", is_flag=True, help="Only make what all users need below /run/ssh2container, as at boot."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -33,8 +33,8 @@ def command(
     Exit status: 0 done, 1 could not be done, 126 refused.
     """
     if runtime:
-        for path in enrol.make_runtime_directories():
-            click.echo(f"made {path}")
+        for sentence in enrol.make_runtime():
+            click.echo(f"done: {sentence}")
         return
     if not users:
         raise click.UsageError("name at least one USER")

@@ -7,13 +7,14 @@ import sys
 
 import click
 
+from ssh2container.admin.cli import completing
 from ssh2container.admin.sessions import ending, entering
 from ssh2container.admin.sessions.live import Listing, find
 from ssh2container.kernel import process
 
 
 @click.command("exec", short_help="Run a command in a running session.")
-@click.argument("name", metavar="ID")
+@click.argument("name", metavar="ID", shell_complete=completing.sessions_and_containers)
 @click.argument("words", nargs=-1, metavar="[-- CMD...]", type=click.UNPROCESSED)
 @click.option(
     "--terminal/--no-terminal",

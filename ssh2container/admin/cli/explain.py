@@ -6,7 +6,7 @@ import click
 from rich.markup import escape
 
 from ssh2container.admin import explain
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.errors import printable
 
 _PHASES = {
@@ -17,7 +17,7 @@ _PHASES = {
 
 
 @click.command("explain", short_help="Explain what a login would do, step by step.")
-@click.argument("user")
+@click.argument("user", shell_complete=completing.users)
 @click.argument("words", nargs=-1, metavar="[-- CMD...]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--terminal/--no-terminal", default=None, help="Assume a terminal, or none.")
@@ -53,6 +53,10 @@ def command(user: str, words: tuple[str, ...], *, as_json: bool, terminal: bool 
     for item in explained.meanwhile():
         origin = escape(item["origin"] or "built-in")
         out.print(f"      {escape(printable(item['describe']))}  [dim]# {escape(item['key'])}, {origin}[/]")
+    if explained.costs:
+        out.print("[bold]What it costs[/]")
+    for key, cost in explained.costs:
+        out.print(f"      {escape(printable(cost))}  [dim]# {escape(key)}[/]")
     if explained.weaker:
         out.print("[bold]Weaker than the default[/]")
         for key, means, place in explained.weaker:

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.images import check, collect, edit, importing, shifting, transfers, update
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources import bootstrap, host_tools
@@ -185,7 +185,7 @@ def build(
 
 
 @command.command("update")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=completing.images)
 @click.option("--all", "everything", is_flag=True, help="All that came from a registry or were built here.")
 @click.option("--gc/--no-gc", "collect_", default=True, help="Remove old versions that nobody needs.")
 def update_(names: tuple[str, ...], *, everything: bool, collect_: bool) -> None:
@@ -209,7 +209,7 @@ def update_(names: tuple[str, ...], *, everything: bool, collect_: bool) -> None
 
 
 @command.command("range")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=completing.images)
 def range_(names: tuple[str, ...]) -> None:
     """Make the trees for userns_mode: range of the images NAME... (each takes its size again)."""
     store = Store()
@@ -219,7 +219,7 @@ def range_(names: tuple[str, ...]) -> None:
 
 
 @command.command("edit")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.images)
 @click.argument("words", nargs=-1, metavar="[-- CMD...]")
 @click.option("--as", "result", metavar="NAME", help="Give the result this name (default: the same).")
 @click.option("--no-network", is_flag=True, help="Without the host's network.")
@@ -282,7 +282,7 @@ def _row(store: Store, name: str, version: Version) -> tuple[str, ...]:
 
 
 @command.command("info")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.images)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info_(name: str, *, as_json: bool) -> None:
     """Show where the image NAME came from and what a session in it gets."""
@@ -317,7 +317,7 @@ def info_(name: str, *, as_json: bool) -> None:
 
 
 @command.command("rm")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=completing.images)
 def rm(names: tuple[str, ...]) -> None:
     """Forget the images NAME...; their files go as soon as no session runs in them."""
     store = Store()
@@ -346,7 +346,7 @@ def _report_collected(fates: list[collect.Fate], *, quiet: bool, dry_run: bool =
 
 
 @command.command("verify")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=completing.images)
 @click.option("--repair", is_flag=True, help="Write the records that logins read anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(names: tuple[str, ...], *, repair: bool, as_json: bool) -> None:

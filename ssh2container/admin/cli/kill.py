@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.sessions import ending
 from ssh2container.admin.sessions.live import Listing, find
 from ssh2container.errors import SessionError
@@ -15,8 +15,15 @@ _GRACE_S = 10.0
 
 
 @click.command("kill", short_help="End sessions.")
-@click.argument("names", nargs=-1, metavar="[ID]...")
-@click.option("--user", "users", multiple=True, metavar="USER", help="All sessions of USER; may be repeated.")
+@click.argument("names", nargs=-1, metavar="[ID]...", shell_complete=completing.sessions_and_containers)
+@click.option(
+    "--user",
+    "users",
+    multiple=True,
+    metavar="USER",
+    shell_complete=completing.users,
+    help="All sessions of USER; may be repeated.",
+)
 @click.option(
     "--grace",
     type=click.FloatRange(0, 600),

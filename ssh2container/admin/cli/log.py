@@ -7,11 +7,11 @@ from collections import deque
 import click
 
 from ssh2container.admin import trail
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 
 
 @click.command("log", short_help="Show why sessions were refused, and how they ended.")
-@click.argument("who", required=False, metavar="[USER|SESSION]")
+@click.argument("who", required=False, metavar="[USER|SESSION]", shell_complete=completing.users)
 @click.option("--refused", is_flag=True, help="Only what was refused or failed.")
 @click.option("--since", default="", metavar="TIME", help="Start here; as journalctl understands it.")
 @click.option("--file", "path", type=click.Path(exists=True, dir_okay=False), help="Read this syslog file.")

@@ -10,17 +10,15 @@ import sys
 import click
 
 from ssh2container.admin import trail
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.replay import asciicast, collector, player, verifying
 from ssh2container.admin.replay.screen import Screen
 from ssh2container.errors import SessionError
 
 
 @click.command("replay", short_help="Replay or verify a recorded session.")
-@click.argument("recording", metavar="RECORDING|SESSION")
-@click.option(
-    "--speed", type=click.FloatRange(0.01, 1000), default=1.0, show_default=True, help="How fast."
-)
+@click.argument("recording", metavar="RECORDING|SESSION", shell_complete=completing.recordings)
+@click.option("--speed", type=click.FloatRange(0.01, 1000), default=1.0, show_default=True, help="How fast.")
 @click.option(
     "--idle-limit", type=click.FloatRange(0), metavar="SECONDS", help="Cut pauses that are longer than this."
 )

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.sessions.live import Listing
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 
 @click.command("sessions", short_help="List running sessions.")
-@click.argument("users", nargs=-1, metavar="[USER]...")
+@click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completing.users)
 @click.option("--watch", is_flag=True, help="Renew the list every two seconds, until ^C.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(users: tuple[str, ...], *, watch: bool, as_json: bool) -> None:

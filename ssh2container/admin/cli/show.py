@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 from rich.markup import escape
 
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.language import provenance
 from ssh2container.errors import printable
 from ssh2container.policy import store
 
 
 @click.command("show", short_help="Show a user's effective policy and where each value was written.")
-@click.argument("user")
+@click.argument("user", shell_complete=completing.users)
 @click.option(
     "--group",
     "groups",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from ssh2container import __version__
 from ssh2container.admin.cli import output
-from ssh2container.admin.language import building, compiler
+from ssh2container.admin.enrol.account import enrolled_names
+from ssh2container.admin.language import building, compiler, provenance
+from ssh2container.errors import Refusal
 from ssh2container.policy import store
 from ssh2container.policy.store import STANDARD
 
@@ -18,9 +21,10 @@ _MOST_NAMED = 10
 @click.command("status", short_help="Show which policies are in force.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(*, as_json: bool) -> None:
-    """Show what is in force: who is admitted, which files there are, whether logins find them compiled.
+    """Show what is in force: policies, whom they admit, who is enrolled, whether logins find them compiled.
 
-    Exit status: 0 all is well, 1 something is not compiled or has no place in group_order.
+    Exit status: 0 all is well, 1 something is not compiled or has no place in group_order, or somebody has
+    the login shell whom no policy admits.
     """
     settings = store.site(STANDARD)
     etc = STANDARD.configuration
@@ -28,6 +32,9 @@ def command(*, as_json: bool) -> None:
     groups = compiler.names_in(f"{etc}/groups")
     profiles = sorted({*compiler.names_in(f"{etc}/profiles"), *compiler.names_in(STANDARD.shipped)})
     stale = [name for name, usable in building.fresh(STANDARD).items() if not usable]
+    everyones = {name: os.path.exists(f"{etc}/{name}.yaml") for name in ("defaults", "enforced")}
+    enrolled = enrolled_names()
+    homeless = [] if settings.admit == "everybody" else [name for name in enrolled if not _has_policy(name)]
     if as_json:
         output.print_json(
             {
@@ -38,6 +45,9 @@ def command(*, as_json: bool) -> None:
                 "users": users,
                 "groups": groups,
                 "profiles": profiles,
+                **everyones,
+                "enrolled": enrolled,
+                "enrolled_without_policy": homeless,
                 "not_compiled": stale,
             }
         )
@@ -46,6 +56,10 @@ def command(*, as_json: bool) -> None:
         rows = [
             ("version", __version__),
             ("admitted", listed if settings.admit == "listed" else "everybody"),
+            ("enrolled", _named(enrolled)),
+            ("enrolled, but refused: no policy", _named(homeless)),
+            ("for everybody: defaults.yaml", "in force" if everyones["defaults"] else "none"),
+            ("over all others: enforced.yaml", "in force" if everyones["enforced"] else "none"),
             ("users with a file", _named(users)),
             ("groups in their order", " < ".join(settings.group_order) or "none"),
             ("groups without order", _named(settings.unlisted)),
@@ -53,7 +67,19 @@ def command(*, as_json: bool) -> None:
             ("not compiled", _named(stale)),
         ]
         output.table(("WHAT", "STATE"), rows)
-    sys.exit(1 if stale or settings.unlisted else 0)
+    sys.exit(1 if stale or settings.unlisted or homeless else 0)
+
+
+def _has_policy(name: str) -> bool:
+    """Tell whether a login of ``name`` would find a policy, whatever that says."""
+    etc = STANDARD.configuration
+    try:
+        groups = provenance.groups_of(name)
+    except Refusal:
+        return False  # in the group, but no user any more
+    return os.path.exists(f"{etc}/users/{name}.yaml") or not {*groups}.isdisjoint(
+        compiler.names_in(f"{etc}/groups")
+    )
 
 
 def _named(names: list[str] | tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ import sys
 import click
 from rich.markup import escape
 
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.language.problems import PolicyError, Problem
 from ssh2container.admin.promises import grammar, report, running
 from ssh2container.errors import printable
@@ -27,7 +27,14 @@ _COLOURS = {running.KEPT: "green", running.BROKEN: "red", running.ERROR: "yellow
     type=click.Path(),
     help="Test the policies of this directory, in place of /etc/ssh2container.",
 )
-@click.option("--user", "users", multiple=True, metavar="NAME", help="Only this user's tests (repeatable).")
+@click.option(
+    "--user",
+    "users",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing.users,
+    help="Only this user's tests (repeatable).",
+)
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--junit", "form", flag_value="junit", help="Print JUnit XML.")
 def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ssh2container.admin import trial
+from ssh2container.admin.cli import completing
 
 
 @click.command(
@@ -12,7 +13,12 @@ from ssh2container.admin import trial
     short_help="Run a session as a login would, without ssh.",
 )
 @click.option("--policy", metavar="FILE", help="Use FILE in place of the user's own policy file.")
-@click.option("--user", metavar="NAME", help="Whose session; root only. Default: the user who calls.")
+@click.option(
+    "--user",
+    metavar="NAME",
+    shell_complete=completing.users,
+    help="Whose session; root only. Default: the user who calls.",
+)
 @click.option("--timing", is_flag=True, help="Say on standard error where the start-up's time went.")
 @click.argument("words", nargs=-1, metavar="[-- CMD...]")
 def command(policy: str | None, user: str | None, words: tuple[str, ...], *, timing: bool) -> None:

@@ -12,7 +12,7 @@ import click
 from rich.markup import escape
 
 from ssh2container import __version__
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.verify import report
 from ssh2container.admin.verify.probe import EXPECTED, FAIL, PASS, SKIPPED, WEAK
 from ssh2container.admin.verify.sessions import Starter
@@ -22,7 +22,7 @@ _COLOURS = {PASS: "green", WEAK: "cyan", EXPECTED: "blue", SKIPPED: "yellow", FA
 
 
 @click.command("verify", short_help="Run the escape probes inside a user's session.")
-@click.argument("user", required=False)
+@click.argument("user", required=False, shell_complete=completing.users)
 @click.option("--all", "everything", is_flag=True, help="List the probes that passed too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(user: str | None, *, everything: bool, as_json: bool) -> None:

@@ -8,13 +8,14 @@ import sys
 
 import click
 
+from ssh2container.admin.cli import completing
 from ssh2container.admin.replay import watching
 from ssh2container.errors import printable
 from ssh2container.record import audit, logs
 
 
 @click.command("watch", short_help="Watch a session's terminal.")
-@click.argument("session", metavar="SESSION")
+@click.argument("session", metavar="SESSION", shell_complete=completing.sessions)
 def command(session: str) -> None:
     """Show what the terminal of SESSION shows, as it happens. q or ^C ends it; nothing reaches the session.
 

@@ -132,6 +132,15 @@ def _entry() -> Iterator[Finding]:
     path, text = SHELL, read_or_none(SHELL) or ""
     if text.startswith(_ELF):
         path, text = _LAUNCHED, read_or_none(_LAUNCHED) or ""
+        short = f"{VERSIONS}/current/start.so"
+        if not os.path.exists(short):
+            yield Finding(
+                NOTE,
+                "code.start",
+                short,
+                "does not exist: the interpreter starts as for any program, some 4 ms longer",
+                "run install.sh where there is a C compiler",
+            )
     else:
         yield Finding(
             NOTE,

@@ -21,6 +21,7 @@ from ssh2container.admin.enrol.changes import (
     recorded_shell,
     tmpfiles_entry,
 )
+from ssh2container.admin.enrol.idmapped import HideImages, ShowImages
 from ssh2container.admin.enrol.ranges import GrantRange
 from ssh2container.admin.language import building
 from ssh2container.admin.sshd import DROP_IN
@@ -31,6 +32,8 @@ from ssh2container.errors import Refusal, SessionError
 from ssh2container.policy import specifiers, store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ssh2container.policy.policy import Policy
 
 PROFILE = "shell"
@@ -187,6 +190,7 @@ def enabling(account: Account, *, profile: str = "", leave_groups: bool = False)
         tmpfiles_entry(account),
         HomeOfPolicy(account),
         GrantRange(account, policy_of),
+        ShowImages(account, policy_of),
         JoinGroup(account),
         RefreshDropIn(),
         RecordShell(account),
@@ -219,6 +223,7 @@ def disabling(account: Account, *, restore_shell: bool = False) -> list[Change]:
         SetShell(account, shell),
         RemoveFile(f"{TMPFILES}/ssh2container-{account.uid}.conf"),
         RemoveRuntimeDirectory(account),
+        HideImages(account),
         *after,
     ]
 
@@ -252,12 +257,21 @@ def processes_of(account: Account) -> list[int]:
     return found
 
 
-def make_runtime_directories() -> list[str]:
-    """Make the runtime directories of all enrolled users, as tmpfiles does at boot; return those made."""
-    made = []
+def make_runtime() -> Iterator[str]:
+    """Make what lies below /run for all enrolled users, as at boot; yield a sentence for each thing made.
+
+    A user whose policy does not hold gets what can be made without it (the doctor tells).
+    """
     for name in enrolled_names():
-        change = RuntimeDirectory(find(name))
-        if not change.done():
-            change.do()
-            made.append(change.path)
-    return made
+        account = find(name)
+        for change in (RuntimeDirectory(account), ShowImages(account, _policy_if_valid)):
+            if not change.done():
+                change.do()
+                yield change.describe()
+
+
+def _policy_if_valid(account: Account) -> Policy | None:
+    try:
+        return policy_of(account)
+    except SessionError:
+        return None

@@ -1,7 +1,8 @@
-"""The range of host ids behind ``userns_mode: range``: set aside once, granted to each user who needs it.
+"""The ranges of host ids behind ``userns_mode: range`` and ``own_range``: set aside, granted to users.
 
 newuidmap(1) writes a map only from what /etc/subuid and /etc/subgid grant to the user who asks. All
-users of the range share one, because the files of an image can belong to one set of ids only.
+users of ``range`` share one, because the files of an image can belong to one set of ids only; for one of
+``own_range`` they are shown under his (:mod:`.idmapped`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import pwd
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.enrol.change import Change, read_or_none, write_atomically
-from ssh2container.admin.images.ids import COUNT, OWNER, UNPACKING, set_aside
+from ssh2container.admin.images.ids import COUNT, OWNER, UNPACKING, Range, set_aside
 from ssh2container.errors import SessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ssh2container.admin.enrol.account import Account
     from ssh2container.policy.policy import Policy
@@ -70,7 +71,7 @@ class SetAside(Change):
 
 
 class GrantRange(Change):
-    """What allows a user's sessions to map the range; nothing for a policy without one."""
+    """What allows a user's sessions to map the range that his policy names; nothing without one."""
 
     def __init__(self, account: Account, policy: Callable[[Account], Policy | None]) -> None:
         self.account = account
@@ -79,17 +80,21 @@ class GrantRange(Change):
 
     def describe(self) -> str:
         """See :class:`Change`."""
-        return f"grant {self.account.name} the range of ids (/etc/subuid, /etc/subgid), if the policy maps it"
+        return f"grant {self.account.name} the ids that the policy maps, if any (/etc/subuid, /etc/subgid)"
 
     def done(self) -> bool:
         """See :class:`Change`."""
         policy = self._policy(self.account)
         there = set_aside()
-        if policy is None or policy.userns_mode != "range":
+        if policy is None or not policy.ranged:
             return True
         if there is None:
             return False
-        self._append = _Append(self.account.name, there.base)
+        base = there.base
+        if policy.userns_mode == "own_range":
+            own = own_range(self.account.name)
+            base = own.base if own is not None else _free(_taken())
+        self._append = _Append(self.account.name, base)
         return self._append.done()
 
     def do(self) -> None:
@@ -107,6 +112,29 @@ class GrantRange(Change):
         """See :class:`Change`."""
         if self._append is not None:
             self._append.undo()
+
+
+def own_range(name: str) -> Range | None:
+    """Return the first range that the user ``name`` has for himself, in both files; None without one.
+
+    useradd(8) gives one to each new user, which rootless containers use too.
+    """
+    shared = set_aside()
+    ranges = [
+        [(first, count) for first, count in _granted(path, name) if shared is None or first != shared.base]
+        for path in FILES
+    ]
+    common = (first for first, count in ranges[0] if count >= COUNT and (first, count) in ranges[1])
+    first = next(common, None)
+    return None if first is None else Range(first)
+
+
+def _granted(path: str, name: str) -> Iterator[tuple[int, int]]:
+    for line in (read_or_none(path) or "").splitlines():
+        whose, _, rest = line.partition(":")
+        first, _, count = rest.partition(":")
+        if whose == name and first.isdecimal() and count.isdecimal():
+            yield int(first), int(count)
 
 
 class _Append:

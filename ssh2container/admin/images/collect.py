@@ -8,8 +8,11 @@ import os
 import re
 from typing import NamedTuple
 
-from ssh2container.admin.images.store import Store, Version, locked, remove
+from ssh2container.admin.images.durable import locked, remove
+from ssh2container.admin.images.staging import sweep
+from ssh2container.admin.images.store import Store, Version
 from ssh2container.errors import SessionError
+from ssh2container.plan.ranges import OWN_TREES
 
 _DIGEST = re.compile(rb"sha256:([0-9a-f]{64})")
 POLICIES = "/etc/ssh2container"
@@ -37,7 +40,7 @@ def collect(store: Store, *, dry_run: bool = False, policies: str = POLICIES) ->
     mounted = _mounted(store)
     fates = []
     with locked(f"{store.path}/staging"):
-        store.sweep()
+        sweep(f"{store.path}/staging")
         for version in store.versions().values():
             kept = ", ".join(named.get(version.digest, []))
             if not kept and version.digest in pinned:
@@ -49,7 +52,7 @@ def collect(store: Store, *, dry_run: bool = False, policies: str = POLICIES) ->
             fates.append(Fate(version, kept, size_of(version)))
         if not dry_run:
             _orphans(store)
-            store.sweep()
+            sweep(f"{store.path}/staging")
     return fates
 
 
@@ -104,7 +107,10 @@ def _pinned(store: Store, policies: str) -> dict[str, str]:
 def _mounted(store: Store) -> set[str]:
     """Return the versions whose trees a mount of any process names (proc(5), mountinfo)."""
     trees = os.fsencode(store.path) + b"/trees/"
-    found, seen = set(), set()
+    own = os.fsencode(OWN_TREES) + b"/"  # where some sessions see the same under other ids
+    pattern = re.compile(b"(?:%s|%s[0-9]+/[0-9]+/)([0-9a-f]{64})" % (re.escape(trees), re.escape(own)))
+    found: set[str] = set()
+    seen: set[str] = set()
     for process in os.listdir("/proc"):
         if not process.isdecimal():
             continue
@@ -115,6 +121,5 @@ def _mounted(store: Store) -> set[str]:
             seen.add(namespace)
             with open(f"/proc/{process}/mountinfo", "rb") as file:
                 text = file.read()
-            for match in re.finditer(re.escape(trees) + rb"([0-9a-f]{64})", text):
-                found.add(match.group(1).decode())
+            found.update(match.group(1).decode() for match in pattern.finditer(text))
     return found

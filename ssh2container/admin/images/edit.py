@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from ssh2container.admin.images import manifest, ownership, sandbox, shifting, streams, workbench
 from ssh2container.admin.images.safety import Count, HostileError, Limits
 from ssh2container.admin.images.sources import tools
-from ssh2container.admin.images.store import Staging, Store, Version
+from ssh2container.admin.images.staging import Staging
+from ssh2container.admin.images.store import Store, Version
 from ssh2container.admin.images.streams import Defaults, Progress
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.policy import filters

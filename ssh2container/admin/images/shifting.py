@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 
 from ssh2container.admin.images import ids, manifest, ownership
-from ssh2container.admin.images.store import Store, Version, flush
+from ssh2container.admin.images.durable import flush
+from ssh2container.admin.images.store import Store, Version
 from ssh2container.admin.images.streams import Progress
 from ssh2container.errors import SessionError
 

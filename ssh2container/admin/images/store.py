@@ -16,23 +16,19 @@ whatever disk fills up, the store is as it was.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import marshal
 import os
 import secrets
-import signal
-import stat
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ssh2container.admin.images import ids, manifest, metadata, ownership
-from ssh2container.admin.images.streams import Defaults, Progress, Unpacked, make_root
+from ssh2container.admin.images.durable import flush, listed, locked, read_json, remove, write
+from ssh2container.admin.images.staging import Staging, staged
+from ssh2container.admin.images.streams import Defaults, Progress, Unpacked
 from ssh2container.errors import NotFound, SessionError
 from ssh2container.plan import image as reader
 
@@ -49,54 +45,6 @@ class Version(NamedTuple):
         return self.digest[7:]
 
 
-class Staging:
-    """A directory of ours alone, in the store's filesystem; ``root`` is what becomes the tree."""
-
-    def __init__(self, path: str, range_: ids.Range) -> None:
-        self.path = path
-        self.range = range_
-        self._held: list[int] = []
-        self.root = path + "/root"
-        make_root(self.root, range_)
-
-    def hold(self, tree: str) -> bool:
-        """Keep ``gc`` away from ``tree`` until we are done; say whether it is there, complete."""
-        try:
-            descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        self._held.append(descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return os.path.exists(f"{tree}/info.json")
-
-    def release(self) -> None:
-        """Let ``gc`` have what was held."""
-        for descriptor in self._held:
-            os.close(descriptor)
-        self._held.clear()
-
-    def scratch(self, name: str = "scratch") -> str:
-        """Return a new directory for a tool's files, owned by the range's first id."""
-        path = f"{self.path}/{name}"
-        os.mkdir(path, 0o700)
-        os.chown(path, self.range.base, self.range.base)
-        return path
-
-    def readable_copy(self, path: str, name: str = "input") -> str:
-        """Return a path with the content of ``path`` that everybody may read.
-
-        That is ``path`` itself where its mode allows it, else a copy that only the sandbox's id
-        can read (sharing blocks where the filesystem can).
-        """
-        if os.stat(path).st_mode & stat.S_IROTH:
-            return path
-        copy = f"{self.path}/{name}"
-        ownership.copy(os.path.realpath(path), copy)
-        os.chmod(copy, 0o400)
-        os.chown(copy, self.range.base, self.range.base)
-        return copy
-
-
 class Store:
     """The store at ``path``; raises SessionError where it cannot be written."""
 
@@ -108,7 +56,7 @@ class Store:
     def names(self) -> dict[str, str]:
         """Return reference → digest of its current version."""
         found = {}
-        for entry in _listed(f"{self.path}/names"):
+        for entry in listed(f"{self.path}/names"):
             with contextlib.suppress(OSError):
                 target = os.readlink(f"{self.path}/names/{entry}")
                 found[entry.replace("+", "/")] = "sha256:" + _version_of(target)
@@ -118,17 +66,17 @@ class Store:
         """Return where the content of the name ``reference`` comes from, {} if that is not known."""
         path = self.check_name(reference).replace("names/", "origins/", 1)
         try:
-            return _read_json(f"{self.path}/{path}")
+            return read_json(f"{self.path}/{path}")
         except (OSError, ValueError):
             return {}
 
     def versions(self) -> dict[str, Version]:
         """Return digest → version of all that is complete."""
         found = {}
-        for entry in _listed(f"{self.path}/trees"):
+        for entry in listed(f"{self.path}/trees"):
             digest = "sha256:" + entry
             with contextlib.suppress(OSError, ValueError):
-                found[digest] = Version(digest, _read_json(f"{self.path}/trees/{entry}/info.json"))
+                found[digest] = Version(digest, read_json(f"{self.path}/trees/{entry}/info.json"))
         return found
 
     def version(self, reference: str) -> Version:
@@ -161,27 +109,8 @@ class Store:
     def stage(self, range_: ids.Range | None = None) -> Iterator[Staging]:
         """Give a staging directory for the length of a ``with``; it is removed on every way out."""
         self.prepare()
-        with locked(f"{self.path}/staging"):
-            self.sweep()
-            path = f"{self.path}/staging/{secrets.token_hex(8)}"
-            os.mkdir(path, 0o700)
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        staging = None
-        try:
-            staging = Staging(path, range_ or ids.UNPACKING)
-            with _ended_by_signals():
-                yield staging
-        except OSError as error:
-            raise SessionError(
-                "cannot write to the image store", f"{error.filename or ''} {error.strerror}".strip(), "",
-                "image", error.errno or 0,
-            ) from None  # fmt: skip
-        finally:
-            remove(path)
-            os.close(lock)
-            if staging is not None:
-                staging.release()
+        with staged(f"{self.path}/staging", range_ or ids.UNPACKING) as made:
+            yield made
 
     def prepare(self) -> None:
         """Make the store's directories; raises SessionError."""
@@ -248,13 +177,13 @@ class Store:
         else:
             lines = (ownership.on_disk(line, None) for line in manifest.read(listing))
             ownership.put_on(staging.root, lines)
-            _write(f"{staging.path}/info.json", json.dumps(info, indent=1).encode())
+            write(f"{staging.path}/info.json", json.dumps(info, indent=1).encode())
             finished = f"{staging.path}/finished"
             os.mkdir(finished)
             os.chmod(finished, 0o755)  # noqa: S103
             for name in ("root", manifest.NAME, "info.json"):
                 os.rename(f"{staging.path}/{name}", f"{finished}/{name}")
-            _write(f"{finished}/record", _record(info, facts))
+            write(f"{finished}/record", _record(info, facts))
             staging.hold(finished)  # the name comes later: until then gc would take it for garbage
             progress("writing to the disk", 0, 0)
             flush(finished)
@@ -316,33 +245,12 @@ class Store:
                 if content is None:
                     os.symlink(link, temporary)
                 else:
-                    _write(temporary, content)
+                    write(temporary, content)
                 os.rename(temporary, f"{self.path}/{name}")
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
                 raise
-
-    def sweep(self) -> None:
-        """Remove what makers that are gone have left in ``staging``; the caller has locked it."""
-        for entry in _listed(f"{self.path}/staging"):
-            path = f"{self.path}/staging/{entry}"
-            with contextlib.suppress(FileNotFoundError):
-                status = os.lstat(path)
-                if not stat.S_ISDIR(status.st_mode):
-                    os.unlink(path)
-                    continue
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except OSError:
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove(path)
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(descriptor)
 
 
 class _Teller:
@@ -358,53 +266,6 @@ class _Teller:
         if self._done - self._told >= step:
             self._told = self._done
             self._progress(self._what, self._done, self._total)
-
-
-@contextlib.contextmanager
-def locked(path: str) -> Iterator[int]:
-    """Hold the directory ``path`` exclusively for the length of a ``with``."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let the signals of a lost terminal or a shutdown unwind us, so that we clean up."""
-
-    def leave(number: int, _frame: object) -> None:
-        sys.exit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def flush(path: str) -> None:
-    """Wait until the filesystem of ``path`` is on the disk (syncfs(2)); raises SessionError."""
-    result = subprocess.run(["sync", "-f", path], check=False, capture_output=True)
-    if result.returncode:
-        raise SessionError(
-            "cannot write to the image store", result.stderr.decode("utf-8", "replace").strip(), step="image"
-        )
-
-
-def _write(path: str, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fchmod(descriptor, 0o644)
-        os.fsync(descriptor)
 
 
 def _version_of(record: str) -> str:
@@ -430,25 +291,3 @@ def _record(info: dict[str, Any], facts: metadata.Facts) -> bytes:
         "range": tuple(info["range"]),
     }
     return marshal.dumps(record, 4)
-
-
-def _read_json(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8") as text:
-        content: dict[str, Any] = json.load(text)
-    return content
-
-
-def _listed(path: str) -> list[str]:
-    try:
-        return sorted(os.listdir(path))
-    except FileNotFoundError:
-        return []
-
-
-def remove(path: str) -> None:
-    """Remove a file or a tree of any depth, whatever modes its directories have; a failure is no error.
-
-    rm(1), not shutil: a tool stopped in the middle of a hostile file system leaves thousands of
-    directories inside each other.
-    """
-    subprocess.run(["rm", "-rf", "--one-file-system", "--", path], check=False, capture_output=True)

@@ -18,8 +18,8 @@ import subprocess
 from typing import NamedTuple
 
 from ssh2container.admin.images import closure, sandbox
+from ssh2container.admin.images.durable import flush, locked
 from ssh2container.admin.images.metadata import PROGRAMS
-from ssh2container.admin.images.store import flush, locked
 from ssh2container.errors import SessionError
 
 TOOLS = "/var/lib/ssh2container/tools"

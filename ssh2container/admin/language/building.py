@@ -99,7 +99,7 @@ def build_filters(built: Built, places: Places) -> None:
     wanted: dict[tuple[Seccomp, frozenset[int]], None] = {}
     for policy in policies(places):
         wanted[policy.seccomp, frozenset()] = None
-        if policy.userns_mode == "range":
+        if policy.ranged:
             wanted[policy.seccomp, ROOT_CAPABILITIES] = None
     try:
         built.filters = filters.compile_all(list(wanted))

@@ -48,6 +48,8 @@ class Setting:
         self.supported = supported
         self.mapping = mapping
         self.section = ""
+        if self.words():
+            kind.allowed = " | ".join(kind.write(word) for word in self.words())
 
     def words(self) -> tuple[Any, ...]:
         """Return the values that this version supports, () when it is all or none."""

@@ -126,9 +126,9 @@ class _Reader:
         if found is INVALID:
             return
         if not setting.supports(found):
-            supported = " | ".join(setting.kind.write(word) for word in setting.words())
             written = setting.kind.write(found)
-            self.report.fail(value, f"{setting.key}: {written} is not supported in this version", supported)
+            what = f"{setting.key}: {written} is not supported in this version"
+            self.report.fail(value, what, setting.kind.allowed)
             return
         if is_group:
             # A word in the place of a map takes the map's keys with it.

@@ -121,6 +121,29 @@ _OURS_INSIDE = {
 }
 
 
+class SystemCall(Text):
+    """A system call that some machine has."""
+
+    def __init__(self) -> None:
+        name = r"[a-z_][a-z0-9_]{0,63}|0|[1-9][0-9]{0,3}"
+        super().__init__("a system call by name or number", name, numeric=True)
+
+    def check(self, text: str, node: Node, report: Report) -> Any:
+        # libseccomp is loaded (30 ms) only where a policy names a call.
+        from ssh2container.admin.seccomp import syscalls
+
+        checked = super().check(text, node, report)
+        if checked is INVALID:
+            return INVALID
+        try:
+            syscalls.number(text, syscalls.native())
+        except syscalls.UnknownSyscallError as error:
+            return report.fail(node, str(error), self.allowed)
+        except OSError:
+            pass  # a machine without filters of ours: whoever builds one says so
+        return checked
+
+
 class Choice(Kind):
     """One of a few words."""
 

@@ -10,7 +10,7 @@ from ssh2container.admin.images import sandbox
 from ssh2container.admin.images.ids import Range
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Progress, Stream
 
 _COMPRESSIONS = (

@@ -12,7 +12,7 @@ from typing import Any
 from ssh2container.admin.images import sandbox
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Defaults, Progress, Stream
 from ssh2container.errors import NotFound, SessionError
 

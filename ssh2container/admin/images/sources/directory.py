@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ssh2container.admin.images import sandbox
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Progress, Stream
 
 

@@ -15,7 +15,7 @@ from ssh2container.admin.images import sandbox
 from ssh2container.admin.images.safety import HostileError, Limits
 from ssh2container.admin.images.sources import archive, filesystem, tools
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Progress, Stream
 from ssh2container.errors import SessionError
 

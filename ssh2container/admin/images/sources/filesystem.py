@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ssh2container.admin.images import sandbox
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources import disk, tools
-from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Progress, Stream
 from ssh2container.errors import SessionError
 

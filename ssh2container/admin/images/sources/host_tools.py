@@ -1,4 +1,4 @@
-"""``image build host-tools``: chosen programs of this host with all that they need, about 20 MB.
+"""``image build host-tools``: chosen programs of this host with all that they need, some 20 to 25 MB.
 
 Besides what the loader sees, programs open files by name: NSS and character-set modules, terminal
 descriptions, the C.UTF-8 locale, certificates. Those, a small /etc, and the data of a few well-known
@@ -18,7 +18,7 @@ from ssh2container.admin.images import closure
 from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources import directory
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Defaults, Progress, Stream
 from ssh2container.errors import NotFound, SessionError
 
@@ -27,12 +27,14 @@ PROGRAMS = """
     tr tee od basename dirname realpath readlink pwd echo printf true false test [ expr seq sleep date env
     id whoami groups uname nproc yes mktemp split csplit comm join paste fold fmt nl tac shuf md5sum
     sha1sum sha256sum sha512sum base64 dd sync truncate timeout nohup nice stty tty install mkfifo
-    find xargs grep egrep fgrep sed awk mawk gawk diff cmp diff3 patch tar gzip gunzip zcat bzip2 xz zstd
+    find xargs grep egrep fgrep sed awk mawk diff cmp diff3 patch tar gzip gunzip zcat bzip2 xz
     less more which hostname ps top free uptime kill pgrep pkill clear reset tput tset tabs
-    nano vi vim.tiny ed rsync scp getent locale iconv getopt script flock column hexdump
-    cksum numfmt logname users who pathchk stdbuf unexpand expand b2sum sum ptx tsort factor
+    nano vi ed getent locale iconv getopt script flock column hexdump cksum numfmt logname users who
+    stdbuf unexpand expand b2sum
 """.split()  # noqa: SIM905 - a list of 150 strings would be a page
-"""Taken where the host has them."""
+"""Taken where the host has them. Transfer programs are not among them: sessions have them in any image."""
+_LARGEST = 2 << 20
+"""Bytes; a program that is larger (a full vim in place of the tiny one) comes only when it is asked for."""
 
 _NSS = ("files", "compat", "dns")
 _CHARSETS = """
@@ -92,7 +94,7 @@ class HostTools(Source):
         chosen = set()
         for program in () if self._only else PROGRAMS:
             path = closure.which(program)
-            if path:
+            if path and os.stat(path).st_size <= _LARGEST:
                 chosen.add(path)
                 chosen.update(_expanded(_DATA.get(program, ())))
         for program in self._extra:

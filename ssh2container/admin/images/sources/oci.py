@@ -16,7 +16,7 @@ from typing import IO, Any
 from ssh2container.admin.images.safety import HostileError, Limits
 from ssh2container.admin.images.sources import archive, skopeo
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Defaults, Progress, Stream
 from ssh2container.errors import SessionError
 

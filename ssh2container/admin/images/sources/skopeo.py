@@ -10,7 +10,7 @@ from typing import Any
 
 from ssh2container.admin.images import sandbox
 from ssh2container.admin.images.safety import Limits
-from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Progress
 from ssh2container.errors import SessionError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ssh2container.admin.images.safety import Limits
-from ssh2container.admin.images.store import Staging
+from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Defaults, Progress, Stream
 
 
@@ -15,8 +15,7 @@ class Source:
 
     kind: a word for ``info``. reference: what the administrator gave, also for ``update``.
     defaults, digest: known once :meth:`prepare` has run; digest names the source's own content
-    (``sha256:…`` of a registry), "" where it has none. needs: a sentence said before the work
-    begins, about rights or disk; "".
+    (``sha256:…`` of a registry), "" where it has none.
     """
 
     kind = ""
@@ -25,7 +24,6 @@ class Source:
         self.reference = reference
         self.defaults = Defaults()
         self.digest = ""
-        self.needs = ""
 
     def prepare(self, staging: Staging, limits: Limits, progress: Progress) -> None:
         """Fetch or convert into ``staging`` what :meth:`streams` reads; raises SessionError, HostileError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssh2container.admin.language.declaration import Setting
 from ssh2container.admin.language.entries import ListOf
 from ssh2container.admin.language.names import PROFILE_NAME
-from ssh2container.admin.language.scalars import Choice, Text
+from ssh2container.admin.language.scalars import Choice, SystemCall, Text
 
 SETTINGS = [
     Setting(
@@ -36,18 +36,14 @@ SETTINGS = [
     ),
     Setting(
         "seccomp.allow",
-        ListOf(
-            Text("a system call by name or number", r"[a-z_][a-z0-9_]{0,63}|0|[1-9][0-9]{0,3}", numeric=True)
-        ),
+        ListOf(SystemCall()),
         {},
         "System calls to allow beyond the profile.",
         "seccomp: {allow: [ptrace]}",
     ),
     Setting(
         "seccomp.deny",
-        ListOf(
-            Text("a system call by name or number", r"[a-z_][a-z0-9_]{0,63}|0|[1-9][0-9]{0,3}", numeric=True)
-        ),
+        ListOf(SystemCall()),
         {},
         "System calls to refuse beyond the profile.",
         "seccomp: {deny: [memfd_create]}",

@@ -35,9 +35,10 @@ SETTINGS = [
     ),
     Setting(
         "userns_mode",
-        Choice("single", "range"),
+        Choice("single", "range", "own_range"),
         "single",
-        "The ids inside: single maps the user alone, range a whole system's users.",
+        "The ids inside: single maps the user alone, range a whole system's users from the ids that all such"
+        " sessions share, own_range from ids that no other user has.",
         "userns_mode: single",
     ),
     Setting(

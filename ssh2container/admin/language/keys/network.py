@@ -9,7 +9,7 @@ from ssh2container.admin.language.scalars import Choice
 SETTINGS = [
     Setting(
         "network_mode",
-        Choice("none", "host", "private", instead={"bridge": "Docker's bridge is called private here"}),
+        Choice("none", "host", "private", instead={"bridge": "there is no bridge in this version"}),
         "none",
         "The network: none has only its own loopback, host shares the host's, private is its own "
         "with a way out.",

@@ -68,8 +68,8 @@ SETTINGS = [
         "welcome",
         Flag(),
         True,
-        "Whether a login's terminal shows what is kept and what is gone at logout; ~/.hushlogin in a kept "
-        "home hides it, too.",
+        "Whether a user's first login shows what is kept and what is gone at logout, and the next one after "
+        "that has changed; ~/.hushlogin in a kept home hides it, too.",
         "welcome: false",
     ),
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ssh2container.admin.verify.calls import AT_FDCWD, call, words
 from ssh2container.admin.verify.probe import Escaped, Group, Skipped, Weak, require
 from ssh2container.admin.verify.probes.mountinfo import mountinfo, volume_targets, writable_targets
+from ssh2container.admin.verify.probes.privileges import as_root
 
 if TYPE_CHECKING:
     from ssh2container.admin.verify.surroundings import Surroundings
@@ -93,7 +94,9 @@ def _unmask(_: Surroundings) -> str:
 GROUP.refused(
     "pivot_root", "pivot_root(2)", lambda _: call("pivot_root", b".", b"."), EPERM, calls=("pivot_root",)
 )
-GROUP.refused("chroot to /tmp", "chroot(2)", lambda _: call("chroot", b"/tmp"), EPERM, calls=("chroot",))
+GROUP.refused(
+    "chroot to /tmp", "chroot(2)", lambda _: call("chroot", b"/tmp"), EPERM, excuse=as_root, calls=("chroot",)
+)
 GROUP.refused("fsopen", "fsopen(2)", lambda _: call("fsopen", b"tmpfs", 0), *_NO_CALL, calls=_NEW_API)
 GROUP.refused("fspick /", "fspick(2)", lambda _: call("fspick", AT_FDCWD, b"/", 0), *_NO_CALL, calls=_NEW_API)
 GROUP.refused("fsmount", "fsmount(2)", lambda _: call("fsmount", -1, 0, 0), *_NO_CALL, calls=_NEW_API)

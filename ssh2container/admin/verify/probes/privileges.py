@@ -45,10 +45,11 @@ def kept(surroundings: Surroundings) -> int:
 
 def ranges(surroundings: Surroundings) -> str:
     """Return the key that gives the session more ids than the user's own, "" for none."""
-    return "userns_mode" if surroundings.policy.userns_mode == "range" else ""
+    return "userns_mode" if surroundings.policy.ranged else ""
 
 
-def _as_root(surroundings: Surroundings) -> str:
+def as_root(surroundings: Surroundings) -> str:
+    """Return the key that lets root inside keep capabilities, "" for none."""
     if not kept(surroundings):
         return ""
     return "cap_add" if surroundings.policy.cap_add else "user"
@@ -59,7 +60,7 @@ _NEVER = (1 << 21) | (1 << 24) | (1 << 8) | (1 << 19) | (1 << 27)
 
 for _set in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
 
-    @GROUP.check(f"{_set} is empty", "capabilities(7)", excuse=_as_root)
+    @GROUP.check(f"{_set} is empty", "capabilities(7)", excuse=as_root)
     def _empty(surroundings: Surroundings, name: str = _set) -> str:
         value = int(status()[name], 16)
         allowed = kept(surroundings) if name in ("CapPrm", "CapEff", "CapBnd") else 0
@@ -98,7 +99,7 @@ GROUP.refused(
 )
 
 
-@GROUP.check("the securebits are set and locked", "capabilities(7), securebits", excuse=_as_root)
+@GROUP.check("the securebits are set and locked", "capabilities(7), securebits", excuse=as_root)
 def _securebits(_: Surroundings) -> str:
     bits = call("prctl", _PR_GET_SECUREBITS, 0, 0, 0, 0)
     require(bits & _LOCKED & ~0b11000000 == _LOCKED & ~0b11000000, f"securebits are {bits:#x}")
@@ -106,7 +107,7 @@ def _securebits(_: Surroundings) -> str:
 
 
 @GROUP.check(
-    "the bounding set is empty by the kernel's own word", "prctl(2), PR_CAPBSET_READ", excuse=_as_root
+    "the bounding set is empty by the kernel's own word", "prctl(2), PR_CAPBSET_READ", excuse=as_root
 )
 def _bounding(_: Surroundings) -> str:
     left = []
@@ -154,7 +155,7 @@ GROUP.refused(
 
 
 def _change(name: str, source: str, change: Callable[[], object]) -> None:
-    GROUP.refused(name, source, lambda _: change(), EPERM, EINVAL, excuse=_as_root)
+    GROUP.refused(name, source, lambda _: change(), EPERM, EINVAL, excuse=as_root)
 
 
 def _other_uid() -> int:
@@ -168,7 +169,7 @@ _change("set the supplementary groups", "setgroups(2); CVE-2018-7169", lambda: o
 _change("drop the supplementary groups", "setgroups(2); CVE-2014-8989", lambda: os.setgroups([]))
 
 
-@GROUP.check("setfsuid to another", "setfsuid(2)")
+@GROUP.check("setfsuid to another", "setfsuid(2)", excuse=as_root)
 def _setfsuid(_: Surroundings) -> str:
     call("setfsuid", _other_uid())
     now = status()["Uid"].split()[3]
@@ -219,7 +220,7 @@ def _file_capabilities(surroundings: Surroundings) -> str:
         os.unlink(path)
 
 
-@GROUP.check("give a file to root", "chown(2)", excuse=_as_root)
+@GROUP.check("give a file to root", "chown(2)", excuse=as_root)
 def _chown(surroundings: Surroundings) -> str:
     path = _scratch(surroundings, "owner")
     try:

@@ -115,7 +115,7 @@ def _can_make(path: str) -> bool:
 
 @GROUP.check("a big file of the image cannot be copied up past the limit", "overlayfs.rst, copy up")
 def _copy_up(surroundings: Surroundings) -> str:
-    if surroundings.policy.userns_mode != "range":
+    if not surroundings.policy.ranged:
         raise Weak("the image's files cannot be written to at all")
     numbers = os.statvfs("/")
     require(

@@ -1,0 +1,97 @@
+"""What the shell completes after a verb: names of users, sessions, images and recordings.
+
+A completion says nothing on errors and takes no time worth mentioning: what it cannot find out as the
+user who types, it leaves out.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ssh2container.errors import SessionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import click
+    from click.shell_completion import CompletionItem
+
+    Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def _completer(find: Callable[[], Iterable[tuple[str, str]]]) -> Completer:
+    """Return what click asks; ``find``: (name, help) of everything that there is."""
+
+    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        given = {word for value in ctx.params.values() if isinstance(value, tuple) for word in value}
+        try:
+            return [
+                CompletionItem(name, help=about or None)
+                for name, about in sorted(set(find()))
+                if name.startswith(incomplete) and name not in given
+            ]
+        except (OSError, SessionError):
+            return []
+
+    return complete
+
+
+def _users() -> Iterable[tuple[str, str]]:
+    from ssh2container.admin.enrol.account import enrolled_names
+    from ssh2container.admin.language import compiler
+    from ssh2container.policy.store import STANDARD
+
+    yield from ((name, "") for name in enrolled_names())
+    yield from ((name, "") for name in compiler.names_in(f"{STANDARD.configuration}/users"))
+
+
+def _accounts() -> Iterable[tuple[str, str]]:
+    """Everybody who could be enabled: people, as login.defs(5) has it."""
+    import pwd
+
+    for entry in pwd.getpwall():
+        if _FIRST_UID <= entry.pw_uid < _NOBODY:
+            yield entry.pw_name, entry.pw_gecos.partition(",")[0]
+
+
+_FIRST_UID, _NOBODY = 1000, 60000
+
+
+def _sessions(*, containers: bool = False) -> Iterable[tuple[str, str]]:
+    from ssh2container.admin.sessions.live import Listing
+
+    if os.geteuid():
+        return
+    listing = Listing()
+    try:
+        for live in (*listing.sessions, *(listing.containers if containers else ())):
+            fields = live.hint.fields
+            yield live.id, f"{live.who.name} {fields.get('command') or fields.get('kind', '')}".strip()
+    finally:
+        listing.close()
+
+
+def _images() -> Iterable[tuple[str, str]]:
+    from ssh2container.admin.images.store import Store
+
+    yield from Store().names().items()
+
+
+def _recordings() -> Iterable[tuple[str, str]]:
+    from ssh2container.admin.replay.collector import DIRECTORY
+    from ssh2container.admin.replay.verifying import session_of
+
+    for user in os.listdir(DIRECTORY):
+        for name in os.listdir(f"{DIRECTORY}/{user}"):
+            yield session_of(name), f"{user} {name.partition('-')[0]}"
+
+
+users = _completer(_users)
+accounts = _completer(_accounts)
+sessions = _completer(_sessions)
+sessions_and_containers = _completer(lambda: _sessions(containers=True))
+images = _completer(_images)
+recordings = _completer(_recordings)
