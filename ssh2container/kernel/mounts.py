@@ -6,7 +6,9 @@ Documentation/filesystems/overlayfs.rst.
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from ssh2container import paths
 
 from . import libc
 
@@ -122,7 +124,7 @@ def detach_old_root() -> None:
 
 def _path(path: str) -> bytes:
     """Return ``path`` as the kernel reads it; a NUL inside would cut it short unseen."""
-    encoded = os.fsencode(path)
+    encoded = paths.fsencode(path)
     if b"\0" in encoded:
         raise OSError(22, "the path has a NUL byte in it", path)  # EINVAL
     return encoded

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import os
+import posix as os
+
+from ssh2container import paths
 
 from . import _syscall, libc
 
@@ -19,7 +21,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-PROGRAM = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/init"
+PROGRAM = paths.parent(paths.parent(paths.parent(__file__))) + "/init"
 """pid 1 of every container: a static program of root's, installed beside the code.
 
 Nobody else may read it. For the kernel that makes its process one that only root of the host may look
@@ -35,7 +37,7 @@ def spawn(flags: int, descriptors: tuple[int, int], opening: Script, *, waits: b
     waits: whether it waits for us. Raises OSError.
     """
     records = b"".join(opening.records)
-    return _syscall.spawn(os.fsencode(PROGRAM), flags, descriptors, records, opening.finish(), waits)
+    return _syscall.spawn(paths.fsencode(PROGRAM), flags, descriptors, records, opening.finish(), waits)
 
 
 def clone(flags: int) -> tuple[int, int]:

@@ -6,8 +6,8 @@ python-prctl; the other half makes a function for each option that exists, which
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 
 import _prctl
 

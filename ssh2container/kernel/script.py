@@ -8,7 +8,8 @@ needs, say a descriptor, in a numbered slot.
 from __future__ import annotations
 
 import _struct
-import sys
+
+from ssh2container import paths
 
 from . import _syscall
 
@@ -31,7 +32,6 @@ _MARGIN = bytes(128)
 _EINVAL, _EMFILE = 22, 24
 _SLOTS = 512
 _CLOCK_MONOTONIC = 1
-_ENCODING = sys.getfilesystemencoding()
 _pack = _struct.Struct("=4H2I6q").pack
 
 
@@ -74,7 +74,7 @@ class Script:
         """Return where ``path`` lies. Raises OSError: a zero byte inside would cut it short unseen."""
         if "\0" in path:
             raise OSError(_EINVAL, "the path has a NUL byte in it", path)
-        return self.text(path.encode(_ENCODING, "surrogateescape"))
+        return self.text(paths.fsencode(path))
 
     def slot(self) -> Slot:
         """Return a slot that nothing else uses until it is closed."""
@@ -163,7 +163,7 @@ class Script:
 
     def allow_root(self, rules: Slot, closed: Iterable[str], rights: int, of_files: int) -> None:
         """Add a Landlock rule for everything at the root but the names in ``closed`` and links."""
-        names = b"".join(name.encode(_ENCODING, "surrogateescape") + b"\0" for name in sorted(closed))
+        names = b"".join(paths.fsencode(name) + b"\0" for name in sorted(closed))
         self._step(_ALLOW_ROOT, "/", rules.number, self.text(names), len(names), rights, of_files)
 
     def filter(self, bpf: bytes, flags: int = 0, otherwise: int = -1) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 from ssh2container.errors import EXIT_OURS, SessionError
 from ssh2container.kernel import _syscall, namespaces

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import _struct
 import fcntl
-import os
+import posix as os
 from binascii import crc32
 
+from ssh2container import paths
 from ssh2container.errors import SessionError
 from ssh2container.kernel.script import Script
 from ssh2container.plan import operations
@@ -40,9 +41,9 @@ def write(plan: Plan, like: bytes, *, writable: bool = False) -> int:
     making = operations.write(_making(plan), Script())
     confining = operations.write(plan.payload, Script(making.texts))
     umask = b"" if plan.program.umask is None else b"%d" % plan.program.umask
-    attempts = [[os.fsencode(path), *arguments] for path, arguments in plan.program.attempts]
-    wanted = request(like, os.fsencode(plan.directory), umask, plan.environment, attempts)
-    names = channel.pack((plan.session.encode(), plan.container, os.fsencode(plan.image.name)))
+    attempts = [[paths.fsencode(path), *arguments] for path, arguments in plan.program.attempts]
+    wanted = request(like, paths.fsencode(plan.directory), umask, plan.environment, attempts)
+    names = channel.pack((plan.session.encode(), plan.container, paths.fsencode(plan.image.name)))
     # The records first, which want to be aligned; the texts as what the interpreter of scripts expects.
     records = b"".join(making.records + confining.records)
     texts = confining.finish()

@@ -8,8 +8,9 @@ the same objects that a session carries out.
 
 from __future__ import annotations
 
-import os
+import posix as os
 
+from ssh2container import paths
 from ssh2container.errors import SessionError
 from ssh2container.kernel.script import Script
 
@@ -79,7 +80,7 @@ def perform(operations: Iterable[Operation], init: int = 0) -> None:
         try:
             operation.apply(init)
         except OSError as error:
-            raise failure(operation, error.errno or 0, os.fsdecode(error.filename or "")) from None
+            raise failure(operation, error.errno or 0, _name(error.filename)) from None
 
 
 def write(operations: Iterable[Operation], script: Script) -> Script:
@@ -88,7 +89,7 @@ def write(operations: Iterable[Operation], script: Script) -> Script:
         try:
             operation.write(script)
         except OSError as error:
-            raise failure(operation, error.errno or 0, os.fsdecode(error.filename or "")) from None
+            raise failure(operation, error.errno or 0, _name(error.filename)) from None
     return script
 
 
@@ -127,3 +128,7 @@ def carry_out(operation: Operation) -> None:
 def traced_calls(operations: Iterable[Operation]) -> list[str]:
     """All calls of ``operations`` in order: what strace must show."""
     return [call for operation in operations for call in operation.calls]
+
+
+def _name(filename: str | bytes | None) -> str:
+    return paths.fsdecode(filename) if isinstance(filename, bytes) else filename or ""
