@@ -137,22 +137,24 @@ static void set_standard(const struct demand *demand, int slave, int tells)
 
 /* ---- environment and program ----------------------------------------------------------------------------------- */
 
-static bool has(const struct words *words, const char *pair)
+static bool has(const struct words *words, size_t count, const char *pair)
 {
     const size_t length = strcspn(pair, "=") + 1;
-    for (size_t i = 0; i < words->count; i++)
+    for (size_t i = 0; i < count; i++)
         if (!strncmp(words->list[i], pair, length))
             return true;
     return false;
 }
 
+/* Add variables but those that are there already. */
 static void add_pairs(struct words *environment, struct items pairs, int tells)
 {
+    const size_t before = environment->count;
     for (struct items pair; take(&pairs, &pair);) {
         char *copy = string(tells, pair);
         if (!strchr(copy, '='))
             fail_request(tells, "a variable has no value");
-        if (!has(environment, copy) && !add_word(environment, copy))
+        if (!has(environment, before, copy) && !add_word(environment, copy))
             fail_errno(tells, "cannot prepare the program", "request");
     }
     if (pairs.left)

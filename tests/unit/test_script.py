@@ -223,6 +223,7 @@ def test_a_tree_is_given_away_whole_and_no_link_is_followed(tmp_path: os.PathLik
 
 def test_an_operation_says_why_in_its_own_words() -> None:
     class Odd(Operation):
+        step = "mount"
         reasons = {errno.ESTALE: "it was moved"}
         remedies = {errno.ESTALE: "move it back"}
 
