@@ -17,10 +17,10 @@ import stat
 import sys
 from typing import Any, NoReturn
 
-from ssh2container.admin.images import confine
+from ssh2container.admin.images import confine, terminals
 from ssh2container.kernel import mounts, namespaces, process, security
 from ssh2container.plan import host
-from ssh2container.plan.operations import State, proc
+from ssh2container.plan.operations import carry_out, proc
 from ssh2container.run import terminal
 
 CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 10, 18, 29, 31))
@@ -59,7 +59,7 @@ def _inside(settings: dict[str, Any], ready: int) -> None:
         _name_servers(base64.b64decode(settings["resolv_conf"]))
         step = "open a terminal"
         channel = _socket.socket(fileno=settings["channel"]) if settings["channel"] >= 0 else None
-        slave = terminal.open_inside(channel, terminal.likeness(0)) if channel else -1
+        slave = terminals.open_inside(channel, terminal.likeness(0)) if channel else -1
         step = "give up rights"
         process.set_limit(4, 0, 0)  # RLIMIT_CORE
         security.drop_bounding_set(last, CAPABILITIES)
@@ -110,16 +110,15 @@ def _mount(tree: int, devices: dict[str, int]) -> None:
         os.symlink(target, f"{_ROOT}/dev/{name}")
     mounts.pivot_root(_ROOT)
     mounts.detach_old_root()
-    state = State()
     for name in host.PROTECTED:
         if os.path.exists(f"/proc/{name}"):
-            proc.ProtectProc(f"/proc/{name}").apply(state)
+            carry_out(proc.ProtectProc(f"/proc/{name}"))
     for name in host.MASKED_FILES:
         if os.path.exists(f"/proc/{name}"):
-            proc.MaskFile(f"/proc/{name}").apply(state)
+            carry_out(proc.MaskFile(f"/proc/{name}"))
     for name in host.MASKED_DIRECTORIES:
         if os.path.exists(f"/proc/{name}"):
-            proc.MaskDirectory(f"/proc/{name}").apply(state)
+            carry_out(proc.MaskDirectory(f"/proc/{name}"))
 
 
 def _name_servers(content: bytes) -> None:
@@ -141,7 +140,7 @@ def _become_payload(settings: dict[str, Any], slave: int) -> NoReturn:
     try:
         os.setsid()
         if slave >= 0:
-            terminal.adopt(slave)
+            terminals.adopt(slave)
         process.close_from(3)
         process.reset_signals()
         process.unblock_signals()
