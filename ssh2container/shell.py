@@ -6,7 +6,7 @@ import posix as os
 
 from ssh2container import __version__, paths
 from ssh2container.errors import EXIT_OURS, Refusal, SessionError
-from ssh2container.kernel import process
+from ssh2container.kernel import process, signals
 from ssh2container.plan.account import Account
 from ssh2container.plan.host import Host
 from ssh2container.plan.make import make
@@ -81,8 +81,8 @@ def main(arguments: Sequence[bytes], *, launched: bool = False) -> NoReturn:
     arguments: what follows the program's name.
     launched: whether the static launcher started us, with an empty environment and the caller's as data.
     """
-    process.block_signals()
-    process.reset_signals()
+    signals.block()
+    signals.reset()
     process.open_missing_standard_descriptors()
     if arguments in ([b"--version"], [b"--help"]):
         os.write(

@@ -45,7 +45,7 @@ def build(directory: str) -> str:
     now = _imports_of(OWN + ".shell")
     needed = {name for name, *_ in now}
     later = [entry for entry in _hot_modules(f"{directory}/{OWN}") if entry[0] not in needed]
-    later += [entry for entry in _builtins_of(later) if entry[0] not in needed]
+    later += [entry for entry in _builtins_of([*now, *later], anywhere=True) if entry[0] not in needed]
     path = path_of(directory)
     with open(path + ".new", "wb") as file:
         file.write(_encode(_code(f"{directory}/{OWN}/loading.py"), now, later))
@@ -79,21 +79,25 @@ def _imports_of(name: str) -> list[Made]:
             made.append((spec.name, spec.origin, None, None))
         elif spec.name.partition(".")[0] == OWN:
             made.append((spec.name, spec.origin, spec.submodule_search_locations, _code(spec.origin)))
-    return [*_builtins_of(made), *made]
+    return [*_builtins_of(made, anywhere=False), *made]
 
 
-def _builtins_of(modules: list[Made]) -> list[Made]:
-    """Return the modules of the interpreter itself that ``modules`` import and that its core can make."""
+def _builtins_of(modules: list[Made], *, anywhere: bool) -> list[Made]:
+    """Return the modules of the interpreter itself that ``modules`` import and that its core can make.
+
+    anywhere: in functions, too, and not only at their top.
+    """
     names: set[str] = set()
     for _, file, _, code in modules:
         if code is None:
             continue
         with open(file, "rb") as source:
-            for node in ast.walk(ast.parse(source.read(), file)):
-                if isinstance(node, ast.Import):
-                    names.update(alias.name for alias in node.names)
-                elif isinstance(node, ast.ImportFrom) and not node.level:
-                    names.add(str(node.module))
+            tree = ast.parse(source.read(), file)
+        for node in ast.walk(tree) if anywhere else tree.body:
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(str(node.module))
     usable = names.intersection(sys.builtin_module_names) - NOT_BEFORE_MAIN
     return [(name, "", None, None) for name in sorted(usable)]
 

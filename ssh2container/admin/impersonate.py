@@ -17,7 +17,7 @@ import socket
 import time
 
 from ssh2container.errors import SessionError
-from ssh2container.kernel import process, security
+from ssh2container.kernel import process, security, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _child(
         os.setsid()
         process.replace_standard_descriptors()
         process.close_all_but((end.fileno(), *keep))
-        process.reset_signals()
+        signals.reset()
         become(who)
         process.die_with_parent(signal.SIGKILL)
         os.chdir("/")

@@ -7,7 +7,7 @@ import pwd
 
 from ssh2container import shell
 from ssh2container.errors import EXIT_OURS, Refusal, SessionError
-from ssh2container.kernel import process
+from ssh2container.kernel import process, signals
 from ssh2container.policy import store
 
 TYPE_CHECKING = False
@@ -33,8 +33,8 @@ def run(user: str | None, policy: str | None, words: Sequence[str], *, timing: b
     for name in set(os.environ) - {*_KEPT, *_environment(entry)}:
         del os.environ[name]
     arguments = [b"-c", os.fsencode(" ".join(words))] if words else []
-    process.block_signals()
-    process.reset_signals()
+    signals.block()
+    signals.reset()
     process.open_missing_standard_descriptors()
     try:
         process.close_from(3)

@@ -334,7 +334,9 @@ static struct PyModuleDef module = {
 
 /* What Python's own modules lack, beside the calls that a script may make. */
 static const struct call other_calls[] = {
-    {"seccomp", SYS_seccomp}, {"signalfd4", SYS_signalfd4}, {"close_range", 436}, {"pidfd_getfd", 438}, {NULL, 0},
+    {"seccomp", SYS_seccomp}, {"signalfd4", SYS_signalfd4}, {"rt_sigaction", SYS_rt_sigaction},
+    {"rt_sigprocmask", SYS_rt_sigprocmask}, {"pidfd_send_signal", 424}, {"close_range", 436},
+    {"pidfd_getfd", 438}, {NULL, 0},
 };
 
 static int add_numbers(PyObject *known, const struct call *call)

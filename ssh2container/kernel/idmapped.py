@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from ssh2container import paths
 
 from . import libc, mounts, namespaces
 
@@ -53,4 +55,4 @@ def _namespace(there: int, shown: int, count: int) -> int:
 
 def detach(path: str) -> None:
     """Unmount what is at ``path``; who uses it keeps it (umount2(2), MNT_DETACH)."""
-    libc.syscall("umount2", os.fsencode(path), mounts.MNT_DETACH)
+    libc.syscall("umount2", paths.fsencode(path), mounts.MNT_DETACH)

@@ -1,6 +1,6 @@
-"""The process itself: descriptors, signals, dumpability, limits.
+"""The process itself: descriptors, dumpability, limits.
 
-Sources: signal(7), prctl(2), close_range(2), signalfd(2), getrlimit(2), epoll(7). ``_prctl`` is the C half of
+Sources: prctl(2), close_range(2), getrlimit(2), epoll(7). ``_prctl`` is the C half of
 python-prctl; the other half makes a function for each option that exists, which costs each login 0.8 ms.
 """
 
@@ -11,52 +11,10 @@ import posix as os
 
 import _prctl
 
-from . import libc
+from . import libc, signals
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import signal
-else:
-    import _signal as signal  # what signal wraps; that one imports enum (12 ms)
-
-ALL_SIGNALS = signal.valid_signals()
-_NEVER_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
 _NULL_DEVICE = os.makedev(1, 3)
 _UNLIMITED = 0xFFFFFFFFFFFFFFFF
-
-
-def reset_signals() -> None:
-    """Give every signal its default action: callers leave SIGCHLD ignored, Python SIGPIPE."""
-    for number in ALL_SIGNALS.difference(_NEVER_CAUGHT):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def block_signals() -> None:
-    """Hold every signal back until it is read from a :func:`signal_descriptor`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
-
-
-def unblock_signals() -> None:
-    """Let signals through again."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def signal_descriptor(numbers: tuple[int, ...]) -> int:
-    """Return a descriptor to read blocked signals ``numbers`` from (signalfd(2))."""
-    bits = sum(1 << (number - 1) for number in numbers)
-    mask = bits.to_bytes(8, "little")
-    nonblock_cloexec = os.O_NONBLOCK | os.O_CLOEXEC
-    return libc.syscall("signalfd4", -1, mask, len(mask), nonblock_cloexec)
-
-
-def read_signals(descriptor: int) -> list[int]:
-    """Return the numbers of the signals that wait at ``descriptor``."""
-    size_of_siginfo = 128
-    try:
-        data = os.read(descriptor, size_of_siginfo * 16)
-    except BlockingIOError:
-        return []
-    return [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), size_of_siginfo)]
 
 
 def die_with_parent(number: int) -> None:
@@ -157,7 +115,4 @@ def die_by_signal(number: int) -> None:
     Returns only when the signal's default action does not end a process.
     """
     set_limit(4, 0, 0)  # RLIMIT_CORE
-    if number not in _NEVER_CAUGHT:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (number,))
-    os.kill(os.getpid(), number)
+    signals.die_by(number)

@@ -27,6 +27,8 @@
 
 #define INTERPRETER L"/usr/bin/python3"
 #define LONGEST_PATH 4096
+#define POPULATE_WRITE 23 /* MADV_POPULATE_WRITE, madvise(2), since Linux 5.14 */
+#define FILLED (1024 << 10) /* bytes of them that a login needs at least */
 
 enum { OPTIONS_AND_SCRIPT = 3, OURS = 125 };
 
@@ -91,12 +93,35 @@ static PyObject *complete(PyObject *self, PyObject *nothing)
 
 static PyMethodDef complete_method = {"complete", complete, METH_NOARGS, "Do the other half of the start."};
 
+/* The memory of Python's objects, in pieces of 1 MiB. A login fills the first two of them: having the kernel hand out
+ * many pages at once takes a third of the time that as many page faults do. */
+static void *new_arena(void *bytes_left, size_t size)
+{
+    size_t *left = bytes_left;
+    void *made = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (made == MAP_FAILED)
+        return NULL;
+    if (*left)
+        madvise(made, *left < size ? *left : size, POPULATE_WRITE);
+    *left -= *left < size ? *left : size;
+    return made;
+}
+
+static void drop_arena(void *bytes_left, void *arena, size_t size)
+{
+    (void)bytes_left;
+    munmap(arena, size);
+}
+
 static void start_core(const char *place, int count, char **words)
 {
+    static size_t filled = FILLED;
+    PyObjectArenaAllocator arenas = {&filled, new_arena, drop_arena};
     PyPreConfig before;
     PyPreConfig_InitIsolatedConfig(&before);
     before.utf8_mode = 1, before.configure_locale = 0;
     must(Py_PreInitialize(&before));
+    PyObject_SetArenaAllocator(&arenas);
 
     PyConfig config;
     PyConfig_InitIsolatedConfig(&config);

@@ -8,7 +8,7 @@ that shows its ids as the user's own (idmapped mounts, mount_setattr(2)). Only r
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from ssh2container.errors import Refusal
 

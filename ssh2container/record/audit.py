@@ -15,8 +15,6 @@ from ssh2container import paths
 from ssh2container.errors import SessionError, printable
 from ssh2container.policy import store
 
-from . import logs
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,6 +68,9 @@ class Session:
         for name, value in {**self._known, **fields}.items():
             if value:
                 record[name] = printable(value[:_LONGEST_VALUE])
+        # Here, as the first record of most sessions is written while pid 1 makes the container.
+        from . import logs
+
         failure = logs.send(self._format(record), record, warning=warning, wait=self.required)
         if failure and self.required:
             raise SessionError(

@@ -11,7 +11,7 @@ BYTES HEX`` to DIGEST, ``done BYTES HEX`` to the end of file when all is on the 
 from __future__ import annotations
 
 import _codecs
-import os
+import posix as os
 from _blake2 import blake2b
 from _json import encode_basestring
 

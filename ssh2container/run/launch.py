@@ -11,8 +11,7 @@ from ssh2container.plan.operations import perform
 from ssh2container.plan.operations.identity import MapRange
 from ssh2container.record import registry
 
-from . import channel, order, terminal
-from .monitor import Monitor
+from . import channel, order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ssh2container.plan.make import Plan
+
+    from .monitor import Monitor
 
 _REMEDIES = {
     errno.EPERM: "unprivileged user namespaces are forbidden on this host"
@@ -45,7 +46,11 @@ def launch(plan: Plan, write: Callable[[Plan, bytes], int] = order.write) -> Mon
 
             monitor = joining.join(plan)
         else:
-            monitor = Monitor(plan, *start(plan, entry, write))
+            started = start(plan, entry, write)
+            # Not before: pid 1 makes the container meanwhile.
+            from .monitor import Monitor
+
+            monitor = Monitor(plan, *started)
     except BaseException:
         if entry is not None:
             entry.leave()
@@ -91,7 +96,12 @@ def start(
     if waited_for:
         ours.send(channel.GO)
     # Meanwhile pid 1 has been starting.
-    told = write(plan, terminal.likeness() if plan.terminal else b"")
+    like = b""
+    if plan.terminal:
+        from . import terminal
+
+        like = terminal.likeness()
+    told = write(plan, like)
     try:
         channel.send_descriptor(ours, channel.ORDER, told)
     except OSError:

@@ -8,35 +8,34 @@ import select
 import time
 
 from ssh2container.errors import SessionError
-from ssh2container.kernel import process
+from ssh2container.kernel import process, signals
 from ssh2container.record import registry
 
-from . import channel, order, views
-from .terminal import Relay
+from . import channel, order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    import signal
     from typing import NoReturn
 
     from ssh2container.plan.make import Plan
     from ssh2container.record.registry import Entry
 
     from .companions import Companions
-else:
-    import _signal as signal  # what signal wraps; that one imports enum (12 ms)
+    from .terminal import Relay
 
 PARENT_DIED = 64
 """The signal by which the kernel tells that sshd's process is gone: no client can send it."""
+VIEW = 63
+"""The signal by which root asks for a view of the terminal (:mod:`.views`): no client can send it either."""
 _FORWARDED = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGALRM,
+    signals.SIGHUP,
+    signals.SIGINT,
+    signals.SIGQUIT,
+    signals.SIGTERM,
+    signals.SIGUSR1,
+    signals.SIGUSR2,
+    signals.SIGALRM,
 )
 _HANG_UP_GRACE_S = 0.5
 """How long the payload may take over SIGHUP, say to save its history, when its client is gone."""
@@ -91,7 +90,7 @@ class Monitor:
         self._pidfd = pidfd
         self._end = end
         self._poll = select.epoll()
-        self._signals = process.signal_descriptor((*_FORWARDED, signal.SIGWINCH, PARENT_DIED, views.SIGNAL))
+        self._signals = signals.descriptor((*_FORWARDED, signals.SIGWINCH, PARENT_DIED, VIEW))
         self._relay: Relay | None = None
         self._companions: Companions | None = None
         self._status: int | None = None
@@ -128,7 +127,7 @@ class Monitor:
             raise self._sudden_end()
         if self._reason == "hangup" and self._status == 0:
             self._reason = "exit"  # a client that had all that it wanted
-        killed = signal.SIGHUP if self._reason == "hangup" else signal.SIGKILL
+        killed = signals.SIGHUP if self._reason == "hangup" else signals.SIGKILL
         traffic = None if self._relay is None else self._relay.traffic
         return Outcome(killed if self._status is None else self._status, self._reason, traffic)
 
@@ -139,7 +138,7 @@ class Monitor:
                 if not self._hear():
                     return False
             elif descriptor == self._signals:
-                for number in process.read_signals(self._signals):
+                for number in signals.read(self._signals):
                     self._on_signal(number)
             elif self._relay is not None and descriptor in (self._relay.outer, self._relay.master):
                 self._relay.handle(descriptor, events)
@@ -169,6 +168,8 @@ class Monitor:
         if kind == channel.FAILED:
             raise order.error_of(self._plan, content)
         if kind == channel.TERMINAL:
+            from .terminal import Relay
+
             self._relay = Relay(self._poll, attached, self._plan.greeting)
             if self._plan.welcome:
                 registry.note(registry.WELCOMED, self._plan.welcome)
@@ -208,13 +209,13 @@ class Monitor:
     def _on_signal(self, number: int) -> None:
         if number == PARENT_DIED:
             self._hang_up()
-        elif number == signal.SIGWINCH:
+        elif number == signals.SIGWINCH:
             if self._relay is not None:
                 self._relay.resize()
-        elif number == views.SIGNAL:
+        elif number == VIEW:
             if self._relay is not None:
-                self._relay.view(views.PLACE + self._plan.session)
-        elif number == signal.SIGHUP and self._relay is not None and self._relay.is_lost():
+                self._relay.view(self._plan.session)
+        elif number == signals.SIGHUP and self._relay is not None and self._relay.is_lost():
             self._hang_up()  # the kernel's word for it, as we lead the session of that terminal
         else:
             self._send_signal(number)
@@ -224,7 +225,7 @@ class Monitor:
         if self._reason != "hangup":
             self._reason = "hangup"
             if self._relay is None:
-                self._send_signal(signal.SIGHUP)
+                self._send_signal(signals.SIGHUP)
             soon = time.monotonic() + min(_HANG_UP_GRACE_S, self._plan.grace)
             self._deadline = min(self._deadline or _NEVER, soon)
         if self._relay is not None:
@@ -233,7 +234,7 @@ class Monitor:
     def _ask_to_end(self, reason: str) -> None:
         """Ask the payload to end; after the grace period of the policy it is killed."""
         self._reason = reason
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT):
+        for number in (signals.SIGHUP, signals.SIGTERM, signals.SIGCONT):
             self._send_signal(number)
         self._deadline = time.monotonic() + self._plan.grace
 
@@ -246,7 +247,7 @@ class Monitor:
     def _end_container(self) -> None:
         """Kill pid 1, and with it everything in the container; wait until the kernel is done."""
         try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            signals.send(self._pidfd, signals.SIGKILL)
         except ProcessLookupError:
             pass
         os.waitpid(self._pid, 0)

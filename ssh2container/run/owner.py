@@ -11,7 +11,7 @@ import select
 import time
 
 from ssh2container.errors import SessionError
-from ssh2container.kernel import process
+from ssh2container.kernel import process, signals
 from ssh2container.record import audit, registry
 
 from . import channel, order
@@ -19,14 +19,11 @@ from . import channel, order
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    import signal
     from typing import NoReturn
 
     from ssh2container.plan.make import Plan
-else:
-    import _signal as signal  # what signal wraps; that one imports enum (12 ms)
 
-_ENDS_IT = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+_ENDS_IT = (signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGTERM)
 _MARGIN_S = 2.0
 """How much longer than its grace pid 1 may take before it is killed."""
 
@@ -97,7 +94,7 @@ class Owner:
                 self._attend(end, login, log)
             finally:
                 try:
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    signals.send(pidfd, signals.SIGKILL)
                 except ProcessLookupError:
                     pass
                 os.waitpid(pid, 0)
@@ -106,7 +103,7 @@ class Owner:
             self._entry.leave()
 
     def _attend(self, end: _socket.socket, login: _socket.socket, log: audit.Session) -> None:
-        asked = process.signal_descriptor(_ENDS_IT)
+        asked = signals.descriptor(_ENDS_IT)
         poll = select.poll()
         for descriptor in (end.fileno(), asked):
             poll.register(descriptor, select.POLLIN)
@@ -131,7 +128,7 @@ class Owner:
                     _tell(login)
                     continue
                 if descriptor == asked:
-                    process.read_signals(asked)
+                    signals.read(asked)
                 else:
                     poll.unregister(descriptor)
                 _tell(end, channel.END)

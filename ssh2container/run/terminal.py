@@ -12,7 +12,7 @@ import posix as os
 import select
 import time
 
-from .views import Views
+from .views import PLACE, Views
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,9 +127,9 @@ class Relay:
         self.active = active
         self.flush()
 
-    def view(self, path: str) -> None:
-        """Show what this terminal shows to the administrator who listens at ``path``."""
-        self.views.add(path, *self.size)
+    def view(self, session: str) -> None:
+        """Show what this terminal shows to the administrator who listens for a view of ``session``."""
+        self.views.add(PLACE + session, *self.size)
 
     def drain(self, seconds: float | None = None) -> None:
         """Copy what the payload left in its terminal; for when it is gone.

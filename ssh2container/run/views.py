@@ -1,7 +1,7 @@
 """Views of a session's terminal for administrators: copies of what it shows, and nothing goes back.
 
 ``ssh2containerctl watch`` listens at a socket in root's own directory and asks the monitor, by
-:data:`SIGNAL`, to connect. Who listens is known by its uid (SO_PEERCRED, unix(7)): nobody but root can
+:data:`.monitor.VIEW`, to connect. Who listens is known by its uid (SO_PEERCRED, unix(7)): nobody but root can
 see a session this way.
 """
 
@@ -13,8 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SIGNAL = 63
-"""Asks the monitor for a view; no client of ssh can send it."""
 PLACE = "/run/ssh2container/watch-"
 """The session's id follows. The directory is root's."""
 _KEPT = 1 << 16

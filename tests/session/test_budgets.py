@@ -27,19 +27,19 @@ def start(plan):
     os._exit(0)
 shell.session([b"-c", b"true"], os.environb, start=start)
 """
-FOREIGN = "__future__ _blake2 _prctl _signal _socket _struct binascii errno fcntl gc grp marshal pwd select"
+FOREIGN = "__future__ _blake2 _prctl _socket _stat _struct errno fcntl gc grp marshal posix pwd time"
 """All but the first, which the bundle leaves out, are C, and most are part of the interpreter."""
 OWN = """
 errors kernel kernel._syscall kernel.landlock kernel.libc kernel.mounts kernel.namespaces kernel.process
-kernel.script kernel.security paths plan plan.account plan.accounts plan.environment plan.greeting plan.host
-plan.image plan.insider plan.make plan.operations plan.operations.confinement plan.operations.filesystem
-plan.operations.identity plan.operations.landlock plan.operations.limits plan.operations.network
-plan.operations.proc plan.operations.steps plan.operations.volumes plan.program plan.request plan.tools
-plan.tree plan.upper plan.walls policy policy.commands policy.filters policy.layers policy.merge
-policy.policy policy.rules policy.specifiers policy.store record record.audit record.logs record.registry
-run run.channel run.launch run.monitor run.order run.terminal run.views shell
+kernel.script kernel.security kernel.signals paths plan plan.account plan.accounts plan.environment
+plan.greeting plan.host plan.image plan.insider plan.make plan.operations plan.operations.confinement
+plan.operations.filesystem plan.operations.identity plan.operations.landlock plan.operations.limits
+plan.operations.network plan.operations.proc plan.operations.steps plan.operations.volumes plan.program
+plan.request plan.tools plan.tree plan.upper plan.walls policy policy.commands policy.filters policy.layers
+policy.merge policy.policy policy.rules policy.specifiers policy.store record record.audit record.registry
+run run.channel run.launch run.order shell
 """
-"""Everything that is imported, by the time of the clone: nothing is imported after it."""
+"""Everything that is imported before pid 1 starts. While it makes the container the rest follows."""
 
 CALLS = {
     "monitor": (450, "reads four parts of the policy and two filters, observes the host, two records"),
@@ -134,6 +134,16 @@ def test_programs_and_processes_of_a_plain_session(trace: Trace) -> None:
     init = [path for path in trace.executed if path.endswith(INIT)]
     assert trace.executed in ([*EXECUTED, *init, "/bin/bash"], [EXECUTED[0], *init, "/bin/bash"])
     assert len(init) == 1
+
+
+def test_only_the_core_of_the_interpreter_starts(trace: Trace) -> None:
+    """Under the launcher no file of Python's own is looked for, as nothing imports one (launcher/start.c)."""
+    if EXECUTED[0] not in trace.executed or INTERPRETER not in trace.executed:
+        pytest.skip("no static program could be linked here")
+    monitor = next(iter(trace.calls))
+    opened = [path for pid, path in trace.opened if pid == monitor]
+    assert any(path.endswith("/start.so") for path in opened)
+    assert not [path for path in opened if path.startswith("/usr/lib/python3")]
 
 
 def test_nothing_else_is_read(trace: Trace, bare: Trace) -> None:

@@ -18,15 +18,15 @@ HEAD = 72
 DRIVER = """
 import fcntl, json, os, select, sys
 sys.path.insert(0, os.path.realpath("/usr/lib/ssh2container/current"))
-from ssh2container.kernel import namespaces, process
+from ssh2container.kernel import namespaces, process, signals
 from ssh2container.plan.account import Account
 from ssh2container.plan.host import Host
 from ssh2container.plan.make import make
 from ssh2container.plan.request import Request
 from ssh2container.policy import store
 from ssh2container.run import channel, order
-process.block_signals()
-process.reset_signals()
+signals.block()
+signals.reset()
 account = Account.current(os.environb)
 policy = store.load(account.name, account.groups)
 environment = dict(os.environb)

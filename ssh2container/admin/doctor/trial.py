@@ -105,11 +105,11 @@ def attempt(user: str = USER) -> dict[str, Any] | None:
 def inside(descriptor: int) -> None:
     """Be the login shell for the trial's policy; write an error to ``descriptor`` as JSON and end."""
     from ssh2container import shell
-    from ssh2container.kernel import process
+    from ssh2container.kernel import signals
 
     report = os.fdopen(descriptor, "w", encoding="utf-8")
-    process.block_signals()
-    process.reset_signals()
+    signals.block()
+    signals.reset()
     try:
         outcome = shell.session([b"-c", _TRUE.encode()], dict(os.environb), load=_policy)
     except SessionError as error:

@@ -18,7 +18,7 @@ import sys
 from typing import Any, NoReturn
 
 from ssh2container.admin.images import confine, terminals
-from ssh2container.kernel import mounts, namespaces, process, security
+from ssh2container.kernel import mounts, namespaces, process, security, signals
 from ssh2container.plan import host
 from ssh2container.plan.operations import carry_out, proc
 from ssh2container.run import terminal
@@ -142,8 +142,8 @@ def _become_payload(settings: dict[str, Any], slave: int) -> NoReturn:
         if slave >= 0:
             terminals.adopt(slave)
         process.close_from(3)
-        process.reset_signals()
-        process.unblock_signals()
+        signals.reset()
+        signals.unblock()
         os.chdir(settings["directory"])
         if bpf := base64.b64decode(settings["bpf"]):
             security.load_filter(bpf)

@@ -12,7 +12,7 @@ from ssh2container import shell
 from ssh2container.admin.language import comparing
 from ssh2container.admin.promises import inside
 from ssh2container.errors import SessionError
-from ssh2container.kernel import process
+from ssh2container.kernel import process, signals
 from ssh2container.policy import store
 from ssh2container.run.launch import launch
 
@@ -31,8 +31,8 @@ def main(action: str, argument: str, policies: str) -> NoReturn:
 
     policies: a directory or file in the place of the installed policies, "" for those.
     """
-    process.block_signals()
-    process.reset_signals()
+    signals.block()
+    signals.reset()
 
     def load(name: str, groups: Sequence[str]) -> Policy:
         found = comparing.policy_under(name, groups, policies) if policies else store.load(name, groups)

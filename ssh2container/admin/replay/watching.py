@@ -17,7 +17,7 @@ from ssh2container.admin.replay.screen import ENOUGH, Screen
 from ssh2container.admin.sessions import ending
 from ssh2container.admin.sessions.live import Listing, find
 from ssh2container.errors import SessionError
-from ssh2container.run import views
+from ssh2container.run import monitor, views
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def watch(session: str) -> None:
     with _listen(session) as listener:
         sessions = Listing()
         try:
-            ending.signal_monitor(find(sessions, session), (views.SIGNAL,))
+            ending.signal_monitor(find(sessions, session), (monitor.VIEW,))
         finally:
             sessions.close()
         listener.settimeout(_ANSWER_S)

@@ -18,7 +18,7 @@ from ssh2container.admin.verify import calls, inside, scenarios
 from ssh2container.admin.verify.corpus import PROBES
 from ssh2container.admin.verify.surroundings import Surroundings
 from ssh2container.errors import SessionError
-from ssh2container.kernel import process
+from ssh2container.kernel import process, signals
 from ssh2container.plan.account import Account
 from ssh2container.policy import store
 from ssh2container.record import registry
@@ -51,8 +51,8 @@ def main(scenario: str, helper: str, change: Callable[[Plan], Plan] = _same) -> 
     """
     if scenario == TIDYING:
         _tidy()
-    process.block_signals()
-    process.reset_signals()
+    signals.block()
+    signals.reset()
     baits = None
     try:
         process.close_from(3)
