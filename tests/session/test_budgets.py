@@ -27,7 +27,7 @@ def start(plan):
     os._exit(0)
 shell.session([b"-c", b"true"], os.environb, start=start)
 """
-FOREIGN = "__future__ _blake2 _prctl _socket _stat _struct errno fcntl gc grp marshal posix pwd time"
+FOREIGN = "__future__ _blake2 _prctl _socket _stat _struct binascii errno fcntl gc grp marshal posix pwd time"
 """All but the first, which the bundle leaves out, are C, and most are part of the interpreter."""
 OWN = """
 errors kernel kernel._syscall kernel.landlock kernel.libc kernel.mounts kernel.namespaces kernel.process
