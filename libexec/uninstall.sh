@@ -92,7 +92,7 @@ remove_drop_in() {
 stop_units() {
     if systemd_runs; then
         act 'stop the units' systemctl stop ssh2container-compile.path ssh2container-record.socket \
-            ssh2container-record.service ssh2container-image-update.timer
+            ssh2container-record.service ssh2container-image-update.timer ssh2container-runtime.service
     fi
     if [[ -e /etc/apparmor.d/ssh2container ]] && have apparmor_parser &&
         [[ $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) == Y ]]; then
@@ -125,6 +125,10 @@ remove_files() {
     for entry in /etc/tmpfiles.d/ssh2container-*.conf; do
         [[ -e $entry ]] && act "remove $entry" rm -f "$entry"
     done
+    # The images under ids of users' own; a session that runs keeps its view.
+    while IFS= read -r path; do
+        act "unmount $path" umount -l "$path"
+    done < <(awk '$5 ~ "^/run/ssh2container/" { print $5 }' /proc/self/mountinfo | sort -r)
     if [[ -d /run/ssh2container ]]; then
         act 'remove /run/ssh2container' rm -rf --one-file-system /run/ssh2container
     fi

@@ -145,13 +145,21 @@ static void run(char *data, size_t size, int count, char **words)
     fail();
 }
 
+/* The one variable that brought this library here has done its work: /proc/PID/environ shows none either. */
+static void forget_environment(char **variables)
+{
+    for (char **variable = variables; *variable; variable++)
+        memset(*variable, 0, strlen(*variable));
+    clearenv();
+}
+
 static int our_main(int count, char **words, char **variables)
 {
     char place[LONGEST_PATH];
     size_t size = 0;
     char *data = NULL;
 
-    unsetenv("LD_PRELOAD");
+    forget_environment(variables);
     if (count >= OPTIONS_AND_SCRIPT && Py_Version >> 16 == PY_VERSION_HEX >> 16 && find_place(place))
         data = map_bundle(place, &size);
     if (!data)

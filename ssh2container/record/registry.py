@@ -34,6 +34,8 @@ _ABANDONED_S = 60.0
 """After this time an entry that never got its name is one whose maker was killed."""
 _LOCK_DEADLINE_S = 15.0
 _WAITING = 16
+_FEW, _SIZE_OF_NAME = 16, 20
+"""So many files are looked at by every login; what each adds to the size of a directory in memory (tmpfs)."""
 
 
 class Entry:
@@ -96,10 +98,9 @@ def enter(name: str, maximum: int | None = None, *, needed: bool = False) -> Ent
         )
     try:
         if maximum is None:
-            # Now and then is enough: only a killed monitor leaves its entry behind.
-            if name[:1] == "0":
-                with Lock(directory):
-                    count(directory)
+            # Only a killed monitor leaves its entry behind: where there are many, now and then is enough.
+            if name[:1] == "0" or os.stat(directory).st_size <= _FEW * _SIZE_OF_NAME:
+                count(directory)
             return Entry(directory, name)
         with Lock(directory):
             live = count(directory)
@@ -190,7 +191,10 @@ class Lock:
 
 
 def count(directory: str) -> int:
-    """Return the number of live sessions and remove the entries of dead ones. Raises OSError."""
+    """Return the number of live sessions and remove the entries of dead ones. Raises OSError.
+
+    Nobody has to be kept out meanwhile: an entry is locked before it has its name, and no name comes twice.
+    """
     live = 0
     for name in os.listdir(directory):
         if not is_entry(name):

@@ -40,6 +40,18 @@ class Joined(Monitor):
         super().__init__(plan, 0, -1, end)
         self._connection = end
 
+    def _speaks(self) -> bool:
+        # A container that others end, too, is worth a line whenever that happens.
+        return True
+
+    def _sudden_end(self) -> SessionError:
+        return SessionError(
+            "the container that your sessions share has ended",
+            "an administrator ended it, or its owner was killed",
+            "log in again: that makes another",
+            "wait",
+        )
+
     def _end_container(self) -> None:
         """Let go: pid 1 ends the payload of a login that is gone, and nothing else."""
         self._connection.close()

@@ -125,11 +125,7 @@ class Monitor:
             if companions is not None:
                 companions.finish(self._status)
         if self._status is None and self._reason == "exit":
-            raise SessionError(
-                "the container ended without a word",
-                "its first process was killed, perhaps for want of memory",
-                step="wait",
-            )
+            raise self._sudden_end()
         if self._reason == "hangup" and self._status == 0:
             self._reason = "exit"  # a client that had all that it wanted
         killed = signal.SIGHUP if self._reason == "hangup" else signal.SIGKILL
@@ -198,8 +194,16 @@ class Monitor:
                     self._poll.register(descriptor, select.EPOLLET)
                 except (PermissionError, FileExistsError):
                     pass  # a regular file, which cannot hang up
-        speaks = self._companions is not None and self._companions.speaks
-        process.replace_standard_descriptors((2,) if speaks and self._relay is None else ())
+        process.replace_standard_descriptors((2,) if self._speaks() and self._relay is None else ())
+
+    def _speaks(self) -> bool:
+        """Tell whether there may be something to say on standard error where there is no terminal."""
+        return self._companions is not None and self._companions.speaks
+
+    def _sudden_end(self) -> SessionError:
+        """Return what to say when the container is gone and nobody knows how the payload ended."""
+        why = "its first process was killed, perhaps for want of memory"
+        return SessionError("the container ended without a word", why, step="wait")
 
     def _on_signal(self, number: int) -> None:
         if number == PARENT_DIED:

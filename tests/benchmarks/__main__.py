@@ -13,13 +13,13 @@ from support.ledger import CACHE, Ledger
 from support.syslog import Syslog
 from support.users import Users
 
-from benchmarks import machine, memory, peers, scale, start_up, table, terminal, throughput
+from benchmarks import images, machine, memory, peers, scale, start_up, table, terminal, throughput
 from benchmarks.table import Section
 
 POLICY = "image: host\n"
 ROOMY = "image: host\nstorage_opt: {size: 4g}\n"
 """For a session that takes in as much data as the throughput table sends."""
-SECTIONS = ("start-up", "memory", "throughput", "terminal", "beside", "growth", "logins")
+SECTIONS = ("start-up", "memory", "throughput", "terminal", "beside", "growth", "logins", "images")
 
 
 @click.command()
@@ -65,6 +65,7 @@ def main(
             "beside": lambda: scale.beside(ours, other, live, rounds),
             "growth": lambda: scale.growth(ours, closed),
             "logins": lambda: scale.logins(ours, plain, 40, _directory(ledger)),
+            "images": lambda: images.measure(users, rounds),
         }
         results = []
         for name in sections or SECTIONS:

@@ -135,6 +135,19 @@ def test_the_next_session_beyond_the_maximum_is_refused(make_user: MakeUser, sys
     inside(guest, "true").ok()
 
 
+def test_the_next_login_removes_what_a_killed_monitor_left(make_user: MakeUser) -> None:
+    guest = make_user()
+    session = start(guest, "-c", "echo in; exec sleep 1000")
+    assert session.stdout
+    session.stdout.readline()
+    session.kill()
+    session.communicate()
+    until(lambda: not processes(guest.uid), "nothing of it runs")
+    assert len(entries(guest)) == 2
+    inside(guest, "true").ok()
+    assert entries(guest) == []
+
+
 def test_sessions_that_were_killed_do_not_count(make_user: MakeUser) -> None:
     guest = make_user("image: host\nsessions: {max: 1}\n")
     for _ in range(3):

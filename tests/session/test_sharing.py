@@ -13,6 +13,7 @@ import pytest
 from support.host import Done, Process, children, processes, run, until
 from support.leaks import tidy_after_a_killed_monitor
 from support.login import finish, inside, live, start
+from support.outer import outer
 from support.syslog import Syslog
 from support.users import MakeUser, User, Users
 
@@ -205,10 +206,18 @@ def test_the_owner_holds_nothing_of_a_client(lingerer: User) -> None:
 
 @pytest.mark.parametrize("victim", ["owner", "init"])
 def test_the_death_of_the_container_ends_every_login(sharer: User, victim: str) -> None:
-    with live(sharer) as first, live(sharer) as second:
+    with live(sharer) as first, outer(sharer, "-c", "echo in; read x") as second:
+        second.expect(b"in\r\n")
+        command = start(sharer, "-c", "echo in; read x")
+        assert command.stdout
+        command.stdout.readline()
         (owner,) = [process for process in processes(sharer.uid) if _owns(process)]
         os.kill(owner.pid if victim == "owner" else children(owner.pid)[0].pid, signal.SIGKILL)
         assert (first.ended(), second.ended()) == (125, 125)
+        second.expect(b"the container that your sessions share has ended")
+        done = finish(command)
+        assert (done.status, done.errors.count("\n")) == (125, 1)
+        assert "log in again" in done.errors
     until(lambda: not processes(sharer.uid), "everything is gone")
     inside(sharer, "true").ok()
     until(lambda: not processes(sharer.uid), "everything is gone again")

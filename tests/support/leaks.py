@@ -79,7 +79,7 @@ def assert_nothing_left(user: User, mounts_before: list[str]) -> None:
 def tidy_after_a_killed_monitor(user: User) -> None:
     """Check that what it left in the registry is known to be stale (its lock is free), and remove it.
 
-    The product removes such an entry at one of the user's next logins.
+    The product removes such an entry at the user's next login.
     """
     assert not processes(user.uid)
     for name in os.listdir(user.runtime_directory):

@@ -182,6 +182,19 @@ PLANTS = {
         f"printf 'AuthorizedKeysFile /srv/keys/%%u\\n' >{SSHD}",
         f"rm -r /srv/keys {SSHD}",
     ),
+    "logind": Plant(
+        "sharing.logind",
+        "warning",
+        "cp -p /etc/ssh2container/users/alice.yaml /root/alice.yaml; "
+        "echo 'container_per: user' >>/etc/ssh2container/users/alice.yaml; "
+        "test -e /usr/lib/systemd/systemd-logind || { mkdir -p /usr/lib/systemd; touch /root/no-logind "
+        "/usr/lib/systemd/systemd-logind; }; mkdir -p /etc/systemd/logind.conf.d; "
+        "printf '[Login]\\nKillUserProcesses=yes\\n' >/etc/systemd/logind.conf.d/50-test.conf",
+        "mv /root/alice.yaml /etc/ssh2container/users/alice.yaml; "
+        "ssh2containerctl compile; rm /etc/systemd/logind.conf.d/50-test.conf; "
+        "! test -e /root/no-logind || rm /root/no-logind /usr/lib/systemd/systemd-logind",
+        "logind ends all processes of a login",
+    ),
     "broken sshd_config": Plant("sshd.config", "problem", f"echo Nonsense >{SSHD}", f"rm {SSHD}"),
     **{
         keyword: Plant(

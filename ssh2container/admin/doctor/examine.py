@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.doctor import code, kernel, routes, servers, state, trial
+from ssh2container.admin.doctor import code, kernel, logind, routes, servers, state, trial
 from ssh2container.admin.enrol.account import enrolled_names, find
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def examine(
     advance("sshd")
     yield from servers.examine(accounts)
     yield from state.of_users(accounts)
+    yield from logind.of_users(accounts)
     for account in accounts:
         advance(account.name)
         yield from state.of_user(account)
