@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.host import until
-from support.material import busybox_tree, directory, entry, lvm, oci_layout, symlink, tar
+from support.material import busybox_tree, directory, entry, gpt_disk, lvm, oci_layout, symlink, tar
 
 from ssh2container.admin.images import importing, update
 from ssh2container.admin.images.safety import Limits
@@ -108,18 +108,8 @@ def ext4(tree: str, path: Path) -> Path:
 @pytest.fixture
 def partitioned(tree: str, tmp_path: Path) -> Path:
     """A disk as installers make it: EFI, /boot in ext4, the root in ext4."""
-    disk, root, boot = tmp_path / "disk.raw", ext4(tree, tmp_path / "root"), tmp_path / "boot"
-    run("mke2fs", "-q", "-t", "ext4", str(boot), "8M")
-    with disk.open("wb") as file:
-        file.truncate((TREE_MIB + 32) << 20)
-    table = f"label: gpt\nsize=4M, type=U\nsize=8M\nsize={TREE_MIB}M\n"
-    subprocess.run(["sfdisk", "-q", str(disk)], input=table.encode(), check=True, stdout=subprocess.DEVNULL)
-    found = json.loads(subprocess.run(["sfdisk", "-J", str(disk)], check=True, capture_output=True).stdout)
-    starts = [part["start"] * 512 for part in found["partitiontable"]["partitions"]]
-    with disk.open("r+b") as file:
-        for start, content in zip(starts[1:], (boot, root), strict=True):
-            file.seek(start)
-            file.write(content.read_bytes())
+    disk = tmp_path / "disk.raw"
+    gpt_disk(tree, str(disk), TREE_MIB)
     return disk
 
 
