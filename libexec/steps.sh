@@ -209,8 +209,8 @@ from ssh2container.admin import skeleton
 skeleton.build(sys.argv[1] + "/skeleton")' "$stage"
     tell 'build the door to the kernel'
     build_extension
-    tell 'build the launcher and the helper of verify'
-    build_static_programs
+    tell 'build pid 1, the launcher and the helper of verify'
+    build_programs
     tell "build the short way through Python's start"
     build_short_start
     tell 'compile to bytecode'
@@ -261,13 +261,16 @@ print("yaml", os.path.dirname(yaml.__file__))
     done
 }
 
-# One page of C on CPython's stable ABI: it serves every later Python of this machine too.
+# The code of pid 1 (ssh2container/init) is compiled twice: as that program, and into the door to the kernel.
+hardened=(-O2 -Wall -Wextra -fstack-protector-strong -D_FORTIFY_SOURCE=2)
+
+# On CPython's stable ABI: it serves every later Python of this machine too.
 build_extension() {
     local page=$stage/ssh2container/kernel/_syscall.c include log
     include=$($python -IBc 'import sysconfig; print(sysconfig.get_path("include"))')
     log=$(mktemp)
-    if ! gcc -O2 -fPIC -shared -Wall -Wextra -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro,-z,now \
-        -I "$include" -o "${page%.c}.abi3.so" "$page" >"$log" 2>&1; then
+    if ! gcc "${hardened[@]}" -fPIC -shared -fvisibility=hidden -ffunction-sections -Wl,-z,relro,-z,now,--gc-sections \
+        -I "$include" -o "${page%.c}.abi3.so" "$page" "$stage"/ssh2container/init/*.c >"$log" 2>&1; then
         tail -n 10 "$log" >&2
         fail "the C compiler refused $page (its last lines are above)" \
             "needed are gcc and Python's headers: ${build_packages[*]}"
@@ -276,15 +279,32 @@ build_extension() {
     chmod 644 "${page%.c}.abi3.so"
 }
 
-# Two programs without libraries, for those who have no use for them if they were linked (their comments say why).
-build_static_programs() {
+build_programs() {
+    build_init
     build_static launcher/launcher.c launcher 'the login shell is the script'
     build_static admin/verify/helper.c verify-helper 'verify skips the probes that need it'
 }
 
+# pid 1 of every container. It is started with an empty environment, so nothing acts on its loader where it needs one.
+build_init() {
+    local log sources=("$stage"/ssh2container/init/*.c)
+    log=$(mktemp)
+    if ! gcc "${hardened[@]}" -static -o "$stage/init" "${sources[@]}" 2>/dev/null; then
+        warn 'no static program can be linked here: pid 1 of containers takes more memory'
+        gcc "${hardened[@]}" -o "$stage/init" "${sources[@]}" >"$log" 2>&1 || {
+            tail -n 10 "$log" >&2
+            fail 'the C compiler refused pid 1 (its last lines are above)' "needed are: ${build_packages[*]}"
+        }
+    fi
+    rm -f "$log"
+    # Unreadable for others: so the kernel lets nobody but root of the host look into the process.
+    chmod 711 "$stage/init"
+}
+
+# Programs without libraries, for those who have no use for them if they were linked (their comments say why).
 # build_static SOURCE NAME WITHOUT
 build_static() {
-    if ! gcc -static -O2 -Wall -Wextra -fstack-protector-strong -o "$stage/$2" "$stage/ssh2container/$1" 2>/dev/null; then
+    if ! gcc "${hardened[@]}" -static -o "$stage/$2" "$stage/ssh2container/$1" 2>/dev/null; then
         rm -f "$stage/$2"
         warn "no static program can be linked here: $3"
         return

@@ -1,19 +1,21 @@
 """Where the time of a start-up goes: a session whose every stage is watched.
 
 The stages of ``shell.session`` and the operations of its plan are wrapped, nothing else changes.
-Operations run in the container's processes, so their times come back through shared memory.
+Operations are carried out by pid 1, which notes the times in the file that it was handed.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
+import struct
 import time
 
 from ssh2container import shell
 from ssh2container.plan.account import Account
 from ssh2container.plan.host import Host
+from ssh2container.plan.operations import Operation
 from ssh2container.plan.request import Request
+from ssh2container.run import order
 from ssh2container.run.launch import launch
 
 TYPE_CHECKING = False
@@ -21,39 +23,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from ssh2container.kernel.script import Script
     from ssh2container.plan.make import Plan
-    from ssh2container.plan.operations import Operation, State
     from ssh2container.policy.policy import Policy
     from ssh2container.run.monitor import Monitor, Outcome
 
-_SIZE_OF_TIME = 8
+_SIZE_OF_TIME = 16
 
 
 class _Timed:
-    """An operation that notes, in a slot of shared memory, how long it took (ns)."""
+    """An operation that notes when it begins, in the file that pid 1 was handed."""
 
-    def __init__(self, operation: Operation, memory: mmap.mmap, slot: int) -> None:
+    def __init__(self, operation: Operation, noted: list[tuple[Operation, int]]) -> None:
         self._operation = operation
-        self._memory = memory
-        self._at = slot * _SIZE_OF_TIME
+        self._noted = noted
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._operation, name)
 
-    def apply(self, state: State) -> None:
-        began = time.perf_counter_ns()
-        self._operation.apply(state)
-        took = time.perf_counter_ns() - began
-        self._memory[self._at : self._at + _SIZE_OF_TIME] = took.to_bytes(_SIZE_OF_TIME, "little")
+    def write(self, script: Script) -> None:
+        self._noted.append((self._operation, script.clock()))
+        self._operation.write(script)
 
 
 class _Watch:
-    """Collects (name, ns) of the stages, and the memory of the operations."""
+    """Collects (name, ns) of the stages, and where the times of the operations are."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, int]] = []
-        self.plan: Plan | None = None
-        self.memory = mmap.mmap(-1, mmap.PAGESIZE * 4)
+        self.noted: list[tuple[Operation, int]] = []
+        self.file = -1
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``function``, noting the time of each call under ``name``."""
@@ -72,19 +71,23 @@ class _Watch:
 
     def launch(self, plan: Plan) -> Monitor:
         """Launch ``plan`` with its operations watched."""
-        self.plan = plan
-        slot = 0
-        for phase in ("monitor", "init", "payload"):
-            operations = getattr(plan, phase)
-            watched = tuple(_Timed(op, self.memory, slot + at) for at, op in enumerate(operations))
-            setattr(plan, phase, watched)
-            slot += len(operations)
-        monitor: Monitor = self.timed("launch: clone pid 1", launch)(plan)
+
+        def write(plan: Plan, like: bytes) -> int:
+            watched = plan.without()
+            for phase in ("init", "payload"):
+                operations = (*getattr(plan, phase), _End())
+                setattr(watched, phase, tuple(_Timed(op, self.noted) for op in operations))
+            told = order.write(watched, like, writable=True)
+            self.file = os.dup(told)
+            return told
+
+        named = self.timed("write down what the container is to be", write)
+        monitor: Monitor = self.timed("launch: start pid 1", launch)(plan, named)
         began = time.perf_counter_ns()
         hear = monitor._let_go  # noqa: SLF001 - the moment when the payload's program runs
 
         def started() -> None:
-            self.stages.append(("container: from clone to exec", time.perf_counter_ns() - began))
+            self.stages.append(("container: from the start to exec", time.perf_counter_ns() - began))
             self.report()
             hear()
 
@@ -94,12 +97,27 @@ class _Watch:
     def report(self) -> None:
         """Print the table on standard error, while it is still ours."""
         lines = [f"{ns / 1e6:8.3f} ms  {name}" for name, ns in self.stages]
-        if self.plan is not None:
-            for slot, operation in enumerate(self.plan.operations()):
-                at = slot * _SIZE_OF_TIME
-                ns = int.from_bytes(self.memory[at : at + _SIZE_OF_TIME], "little")
-                lines.append(f"{ns / 1e6:8.3f} ms    {operation.describe()[:90]}")
+        if self.file >= 0:
+            texts = order.texts_at(os.pread(self.file, 1 << 16, 0))
+            times = [self._time(texts + at) for _, at in self.noted]
+            for (operation, _), began, ended in zip(self.noted, times, times[1:], strict=False):
+                if not isinstance(operation, _End):
+                    lines.append(f"{(ended - began) / 1e6:8.3f} ms    {operation.describe()[:90]}")
         os.write(2, ("\n".join(lines) + "\n").encode())
+
+    def _time(self, at: int) -> int:
+        seconds, nanoseconds = struct.unpack("=qq", os.pread(self.file, _SIZE_OF_TIME, at))
+        return int(seconds * 1_000_000_000 + nanoseconds)
+
+
+class _End(Operation):
+    """The end of a phase."""
+
+    def describe(self) -> str:
+        return "end"
+
+    def write(self, script: Script) -> None:
+        """Write nothing."""
 
 
 def session(

@@ -35,7 +35,7 @@ def clone_mapped(path: str, there: int, shown: int, count: int) -> int:
 def _namespace(there: int, shown: int, count: int) -> int:
     """Return a descriptor of a user namespace in which ``there`` is the host's ``shown``."""
     waits, ends = os.pipe()
-    pid, pidfd = libc.clone(namespaces.CLONE_NEWUSER)
+    pid, pidfd = namespaces.clone(namespaces.CLONE_NEWUSER)
     if pid == 0:
         os.close(ends)
         os.read(waits, 1)  # until the other end is closed, by us or because we are gone

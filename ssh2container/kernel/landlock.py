@@ -7,9 +7,6 @@ have is left out of the request, never asked for and hoped.
 
 from __future__ import annotations
 
-import os
-import stat
-
 from . import libc
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -28,8 +25,8 @@ _ADDED = ((2, REFER), (3, TRUNCATE), (5, IOCTL_DEV))
 _FIRST_WITH_SCOPES = 6
 _FIRST_WITH_NETWORK = 4
 _VERSION = 1
-_PATH_BENEATH = 1
-_OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
+OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
+"""The rights that a rule for something else than a directory may hold."""
 
 
 def abi() -> int:
@@ -50,34 +47,14 @@ def scopes(version: int) -> int:
     return ABSTRACT_SOCKET | SIGNAL if version >= _FIRST_WITH_SCOPES else 0
 
 
-def create(version: int, rights: int, scoped: int) -> int:
-    """Return the descriptor of a rule set that refuses ``rights`` wherever no rule gives them.
+def request(version: int, rights: int, scoped: int) -> bytes:
+    """Return the struct landlock_ruleset_attr that refuses ``rights`` wherever no rule gives them.
 
-    scoped: of :func:`scopes`. Raises OSError.
+    scoped: of :func:`scopes`.
     """
     attributes = rights.to_bytes(8, "little")
     if version >= _FIRST_WITH_NETWORK:
         attributes += bytes(8)
     if version >= _FIRST_WITH_SCOPES:
         attributes += scoped.to_bytes(8, "little")
-    return libc.syscall("landlock_create_ruleset", attributes, len(attributes), 0)
-
-
-def allow(rules: int, path: str, rights: int) -> None:
-    """Give ``rights`` on ``path`` and all below it, mounts included. Raises OSError."""
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISDIR(os.fstat(place).st_mode):
-            rights &= _OF_FILES
-        rule = rights.to_bytes(8, "little") + place.to_bytes(4, "little")
-        libc.syscall("landlock_add_rule", rules, _PATH_BENEATH, rule, 0)
-    except OSError as error:
-        error.filename = path
-        raise
-    finally:
-        os.close(place)
-
-
-def enforce(rules: int) -> None:
-    """Confine this thread, and all that it starts, to ``rules``; needs no_new_privs. Raises OSError."""
-    libc.syscall("landlock_restrict_self", rules, 0)
+    return attributes

@@ -6,7 +6,9 @@ Documentation/filesystems/overlayfs.rst.
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from ssh2container import paths
 
 from . import libc
 
@@ -29,9 +31,13 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 
+AT_FDCWD = libc.AT_FDCWD
+AT_EMPTY_PATH = libc.AT_EMPTY_PATH
 _OPEN_TREE_CLONE = 0x1
-_MOVE_MOUNT_F_EMPTY_PATH = 0x4
-_MOVE_MOUNT_T_EMPTY_PATH = 0x40
+MOVE_ON_PATH = 0x4 | 0x10
+"""MOVE_MOUNT_F_EMPTY_PATH and MOVE_MOUNT_T_SYMLINKS."""
+MOVE_ON_DESCRIPTOR = 0x4 | 0x40
+"""MOVE_MOUNT_F_EMPTY_PATH and MOVE_MOUNT_T_EMPTY_PATH."""
 
 
 def make_private() -> None:
@@ -50,28 +56,43 @@ def bind(source: str, target: str) -> None:
     libc.syscall("mount", _path(source), _path(target), None, MS_BIND, None)
 
 
+def how_to_open(resolve: int) -> bytes:
+    """Return the struct open_how that opens a path without touching it (O_PATH), resolved as demanded."""
+    return (
+        (os.O_PATH | os.O_CLOEXEC).to_bytes(8, "little")
+        + bytes(8)
+        + (resolve | RESOLVE_NO_MAGICLINKS).to_bytes(8, "little")
+    )
+
+
 def open_path(path: str, resolve: int = 0, *, directory: int = libc.AT_FDCWD) -> int:
     """Open ``path`` without touching it (O_PATH), resolved as ``resolve`` demands.
 
     Raises OSError; ELOOP where a symbolic link stands that ``resolve`` forbids, EXDEV where
     the path leaves its directory (openat2(2)).
     """
-    how = (
-        (os.O_PATH | os.O_CLOEXEC).to_bytes(8, "little")
-        + bytes(8)
-        + (resolve | RESOLVE_NO_MAGICLINKS).to_bytes(8, "little")
-    )
+    how = how_to_open(resolve)
     return libc.syscall("openat2", directory, _path(path), how, len(how))
 
 
-def clone_tree(path: str, *, recursive: bool, directory: int = libc.AT_FDCWD) -> int:
-    """Return a descriptor of a detached copy of the mount (tree) at ``path`` ("" = ``directory``)."""
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC
-    if recursive:
-        flags |= libc.AT_RECURSIVE
-    if not path:
-        flags |= libc.AT_EMPTY_PATH
-    return libc.syscall("open_tree", directory, _path(path), flags)
+def clone_flags(*, recursive: bool) -> int:
+    """Return the flags of open_tree(2) for a detached copy."""
+    return _OPEN_TREE_CLONE | os.O_CLOEXEC | (libc.AT_RECURSIVE if recursive else 0)
+
+
+def clone_tree(path: str, *, recursive: bool) -> int:
+    """Return a descriptor of a detached copy of the mount (tree) at ``path``."""
+    return libc.syscall("open_tree", libc.AT_FDCWD, _path(path), clone_flags(recursive=recursive))
+
+
+def setattr_flags(*, recursive: bool) -> int:
+    """Return the flags of mount_setattr(2) for a descriptor."""
+    return libc.AT_EMPTY_PATH | (libc.AT_RECURSIVE if recursive else 0)
+
+
+def attributes_request(attributes: int) -> bytes:
+    """Return the struct mount_attr that adds ``attributes``."""
+    return attributes.to_bytes(8, "little") + bytes(24)
 
 
 def set_attributes(tree: int, attributes: int, *, recursive: bool) -> None:
@@ -80,33 +101,13 @@ def set_attributes(tree: int, attributes: int, *, recursive: bool) -> None:
     One call covers submounts too: a read-only bind whose submount stays writable is the classic
     mistake (mount_setattr(2)).
     """
-    flags = libc.AT_EMPTY_PATH | (libc.AT_RECURSIVE if recursive else 0)
-    request = attributes.to_bytes(8, "little") + bytes(24)
-    libc.syscall("mount_setattr", tree, b"", flags, request, len(request))
+    request = attributes_request(attributes)
+    libc.syscall("mount_setattr", tree, b"", setattr_flags(recursive=recursive), request, len(request))
 
 
 def attach(tree: int, target: str) -> None:
     """Attach the detached mount ``tree`` at ``target``, symbolic links followed."""
-    libc.syscall(
-        "move_mount",
-        tree,
-        b"",
-        libc.AT_FDCWD,
-        _path(target),
-        _MOVE_MOUNT_F_EMPTY_PATH | 0x10,  # MOVE_MOUNT_T_SYMLINKS
-    )
-
-
-def attach_at(tree: int, target: int) -> None:
-    """Attach the detached mount ``tree`` on the directory or file that ``target`` has open."""
-    libc.syscall(
-        "move_mount",
-        tree,
-        b"",
-        target,
-        b"",
-        _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH,
-    )
+    libc.syscall("move_mount", tree, b"", libc.AT_FDCWD, _path(target), MOVE_ON_PATH)
 
 
 def pivot_root(new_root: str) -> None:
@@ -123,7 +124,7 @@ def detach_old_root() -> None:
 
 def _path(path: str) -> bytes:
     """Return ``path`` as the kernel reads it; a NUL inside would cut it short unseen."""
-    encoded = os.fsencode(path)
+    encoded = paths.fsencode(path)
     if b"\0" in encoded:
         raise OSError(22, "the path has a NUL byte in it", path)  # EINVAL
     return encoded

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import os
+import posix as os
 
-from . import libc
+from ssh2container import paths
+
+from . import _syscall, libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .script import Script
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -15,7 +21,37 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-clone = libc.clone
+PROGRAM = paths.parent(paths.parent(paths.parent(__file__))) + "/init"
+"""pid 1 of every container: a static program of root's, installed beside the code.
+
+Nobody else may read it. For the kernel that makes its process one that only root of the host may look
+into, from its first instruction on; otherwise the user namespace's owner could (would_dump, fs/exec.c)."""
+
+
+def spawn(flags: int, descriptors: tuple[int, int], opening: Script, *, waits: bool) -> tuple[int, int]:
+    """Start :data:`PROGRAM` as pid 1 of new namespaces and return (pid, pidfd).
+
+    This process never leaves its own namespaces, and nothing of it is copied. The program gets
+    ``descriptors`` (channel, listener or -1) beside 0-2, and an empty environment.
+    opening: what has to happen before the program is executed; what fails there comes over the channel.
+    waits: whether it waits for us. Raises OSError.
+    """
+    records = b"".join(opening.records)
+    return _syscall.spawn(paths.fsencode(PROGRAM), flags, descriptors, records, opening.finish(), waits)
+
+
+def contain(descriptors: tuple[int, int], opening: Script) -> None:
+    """Be pid 1 in this process, by the same code as :data:`PROGRAM`; return in the payload."""
+    _syscall.contain(descriptors, b"".join(opening.records), opening.finish())
+
+
+def clone(flags: int) -> tuple[int, int]:
+    """Fork into new namespaces: (pid, pidfd) in the parent, (0, -1) in the child.
+
+    clone(2) without a stack behaves like fork in a process of a single thread. The pidfd is
+    close-on-exec. Raises OSError.
+    """
+    return _syscall.clone(flags)
 
 
 def write_file(path: str, text: str) -> None:
@@ -28,13 +64,6 @@ def write_file(path: str, text: str) -> None:
         raise
     finally:
         os.close(descriptor)
-
-
-def map_self(uid_inside: int, uid: int, gid_inside: int, gid: int) -> None:
-    """Map the caller's own ids, the only ones that need no privilege, and forbid setgroups(2)."""
-    write_file("/proc/self/uid_map", f"{uid_inside} {uid} 1")
-    write_file("/proc/self/setgroups", "deny")
-    write_file("/proc/self/gid_map", f"{gid_inside} {gid} 1")
 
 
 def map_range(

@@ -5,14 +5,15 @@ Source: seccomp(2) and seccomp_unotify(2). The structures hold no pointers, so p
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import struct
 
-from . import libc, security
+from . import libc
 
-_NEW_LISTENER = 1 << 3
-_WAIT_KILLABLE = 1 << 5  # Linux 5.19: a signal does not undo a call that was received
+LISTENER_OF_OLD = 1 << 3
+LISTENER = LISTENER_OF_OLD | 1 << 5
+"""Flags of a filter whose notifications arrive at a descriptor. With the second one, of Linux 5.19, a
+signal does not undo a call that was received."""
 _REQUEST = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif with its seccomp_data
 _ANSWER = struct.Struct("=QqiI")  # struct seccomp_notif_resp
 _RECEIVE = 0xC0502100  # SECCOMP_IOCTL_NOTIF_RECV
@@ -33,16 +34,6 @@ class Call:
     def __init__(self, request: bytes) -> None:
         self.id, self.pid, _, self.number, _, _, *arguments = _REQUEST.unpack(request)
         self.arguments: tuple[int, ...] = tuple(arguments)
-
-
-def load_with_listener(bpf: bytes) -> int:
-    """Load ``bpf`` and return the descriptor at which its notifications arrive; raises OSError."""
-    try:
-        return security.load_filter(bpf, _NEW_LISTENER | _WAIT_KILLABLE)
-    except OSError as problem:
-        if problem.errno != errno.EINVAL:
-            raise
-    return security.load_filter(bpf, _NEW_LISTENER)
 
 
 def take_descriptor(pidfd: int, number: int) -> int:

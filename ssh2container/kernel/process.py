@@ -6,8 +6,8 @@ python-prctl; the other half makes a function for each option that exists, which
 
 from __future__ import annotations
 
-import os
-import stat
+import _stat as stat
+import posix as os
 
 import _prctl
 
@@ -22,6 +22,7 @@ else:
 ALL_SIGNALS = signal.valid_signals()
 _NEVER_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
 _NULL_DEVICE = os.makedev(1, 3)
+_UNLIMITED = 0xFFFFFFFFFFFFFFFF
 
 
 def reset_signals() -> None:
@@ -140,19 +141,14 @@ def replace_standard_descriptors(kept: tuple[int, ...] = ()) -> None:
     os.close(null)
 
 
-def become(uid: int, gid: int) -> None:
-    """Change real, effective and saved ids, and drop the supplementary groups."""
-    os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+def limit(soft: int, hard: int) -> bytes:
+    """Return the struct rlimit64 of a pair; -1 means no limit."""
+    return (soft & _UNLIMITED).to_bytes(8, "little") + (hard & _UNLIMITED).to_bytes(8, "little")
 
 
 def set_limit(resource: int, soft: int, hard: int) -> None:
     """Set rlimit ``resource`` (number of <sys/resource.h>); -1 means no limit."""
-    pair = (soft & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") + (hard & 0xFFFFFFFFFFFFFFFF).to_bytes(
-        8, "little"
-    )
-    libc.syscall("prlimit64", 0, resource, pair, None)
+    libc.syscall("prlimit64", 0, resource, limit(soft, hard), None)
 
 
 def die_by_signal(number: int) -> None:

@@ -11,7 +11,6 @@ from . import libc
 
 _SECCOMP_SET_MODE_FILTER = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
-_PR_SET_SECUREBITS = 28
 _LAST_KNOWN_TO_PRCTL = 40  # CAP_CHECKPOINT_RESTORE; python-prctl refuses numbers it does not know
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -31,22 +30,22 @@ def drop_bounding_set(last: int, keep: frozenset[int] = frozenset()) -> None:
             libc.syscall("prctl", _prctl.PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
-def set_securebits(bits: int) -> None:
-    """Set and lock the securebits; by number, for python-prctl refuses the two ambient ones."""
-    libc.syscall("prctl", _PR_SET_SECUREBITS, bits, 0, 0, 0)
+def capability_sets(capabilities: frozenset[int]) -> tuple[bytes, bytes]:
+    """Return header and data of capset(2) for exactly ``capabilities`` effective and permitted.
 
-
-def set_capabilities(capabilities: frozenset[int]) -> None:
-    """Leave exactly ``capabilities`` effective and permitted, none inheritable.
-
-    The ambient set follows: it is empty in a new user namespace and never exceeds permitted.
+    None is inheritable; the ambient set follows, which never exceeds the inheritable one.
     """
     bits = sum(1 << capability for capability in capabilities)
     low, high = bits & 0xFFFFFFFF, bits >> 32
-    header = bytearray(_CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4))
     words = (low, low, 0, high, high, 0)  # effective, permitted, inheritable; twice 32 bits
-    data = b"".join(word.to_bytes(4, "little") for word in words)
-    libc.syscall("capset", header, data)
+    header = _CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4)
+    return header, b"".join(word.to_bytes(4, "little") for word in words)
+
+
+def set_capabilities(capabilities: frozenset[int]) -> None:
+    """Leave exactly ``capabilities`` effective and permitted, none inheritable or ambient."""
+    header, data = capability_sets(capabilities)
+    libc.syscall("capset", bytearray(header), data)
 
 
 def forbid_new_privileges() -> None:

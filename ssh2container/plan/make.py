@@ -208,8 +208,8 @@ def make(
         "resolv.conf": host.resolv_conf,
     }
     plan.init = (
-        identity.DieWithParent(_SIGKILL, "pid 1"),
         *who.mapping(account),
+        identity.DieWithParent(_SIGKILL, "pid 1"),
         identity.NewSessionKeyring(),
         identity.ForbidNestedNamespaces(),
         identity.SetHostname(hostname, "hostname"),

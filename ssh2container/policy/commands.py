@@ -26,7 +26,7 @@ _LONGEST_SHOWN = 60
 class Word(bytes):
     """One word of a command, without its quotes.
 
-    pattern: None, or the word as a file name pattern for ``policy.globs``: the author left ``*``,
+    pattern: None, or the word as a file name pattern for pid 1 to expand: the author left ``*``,
     ``?`` or ``[`` (or a leading ``~``) outside quotes; what was quoted is escaped with a backslash.
     """
 

@@ -1,5 +1,7 @@
 """Messages between the monitor and pid 1, over one socket pair of whole packets (unix(7)).
 
+``ssh2container/init/messages.h`` names them on the other side.
+
 The pair is also each side's sign of life: end-of-file means that the other is gone.
 """
 
@@ -21,8 +23,12 @@ TERMINAL = b"T"
 """pid 1: the other side of the payload's terminal is attached to this message."""
 GO = b"G"
 """Monitor: the range of ids is mapped."""
+ORDER = b"O"
+"""Monitor: what the container is to be is attached to this message."""
 ERROR = b"E"
-"""pid 1 or the payload: a step failed; a marshalled error follows."""
+"""pid 1 or the payload: something failed; a marshalled error follows."""
+FAILED = b"F"
+"""pid 1 or the payload: an operation failed; phase, record and errno follow (``order.error_of``)."""
 SIGNAL = b"K"
 """Monitor: send the payload's process group the signal whose number follows."""
 END = b"Z"
@@ -35,7 +41,7 @@ RETIRED = b"R"
 """pid 1, to HELLO: this container was made under another policy and takes nobody in any more."""
 REQUEST = b"Q"
 """Who joins: a sealed file with what to run is attached, then the standard descriptors that follow."""
-VERSION = b"1"
+VERSION = b"2"
 """Of the three messages above: an upgrade leaves live containers alone."""
 
 _LIMIT = 65536

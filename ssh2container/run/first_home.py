@@ -11,7 +11,7 @@ import os
 
 from ssh2container.errors import SessionError
 from ssh2container.plan.host import read_skel, specifier_values
-from ssh2container.plan.operations import State
+from ssh2container.plan.operations import carry_out
 from ssh2container.plan.operations.filesystem import MakeTree
 from ssh2container.policy import specifiers
 
@@ -37,7 +37,7 @@ def make(home: Home, account: Account, session: str) -> None:
             (f"{staged}/{name}", mode, content)
             for name, mode, content in (read_skel(home.skel) if home.skel else ())
         )
-        MakeTree("the home", entries).apply(State())
+        carry_out(MakeTree("the home", entries))
         os.rename(staged, place)
     except OSError as error:
         _discard(staged)

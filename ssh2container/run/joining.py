@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import fcntl
 import posix as os
 from _blake2 import blake2b
 
@@ -18,7 +17,7 @@ from ssh2container.plan.operations import perform
 from ssh2container.plan.operations.identity import MapRange
 from ssh2container.record import registry
 
-from . import channel, owner, terminal
+from . import channel, order, owner, terminal
 from .monitor import Monitor
 
 TYPE_CHECKING = False
@@ -26,13 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ssh2container.plan.make import Plan
-    from ssh2container.plan.operations import State
 
 _PATIENCE_S = 10.0
 """How long a pid 1 may take to answer: one that is stopped must not stop a login."""
 _ATTEMPTS = 50
 """Each failed one means that a container ended just then."""
-_F_ADD_SEALS, _SEALED = 1033, 0xF
 _GONE = (errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE)
 
 
@@ -60,7 +57,7 @@ class Joined(Monitor):
         self._connection.close()
 
 
-def join(plan: Plan, state: State) -> Monitor:
+def join(plan: Plan) -> Monitor:
     """Return the monitor of a login in the container that ``plan`` shares. Raises SessionError."""
     directory = registry.runtime_directory()
     if directory is None:
@@ -68,9 +65,9 @@ def join(plan: Plan, state: State) -> Monitor:
     name = f"{registry.CONTAINER}{_key(plan)}-"
     try:
         with registry.Lock(directory):
-            end, container = _find_or_make(plan, state, directory, name)
+            end, container = _find_or_make(plan, directory, name)
         # The ids of the container are its owner's to map.
-        perform([op for op in plan.monitor[1:] if not isinstance(op, MapRange)], state)
+        perform([op for op in plan.monitor[1:] if not isinstance(op, MapRange)])
         plan.registration["container"] = container
         standard = [number for number in (0, 1, 2) if not (plan.terminal and os.isatty(number))]
         like = terminal.likeness() if plan.terminal else b""
@@ -92,7 +89,7 @@ def _key(plan: Plan) -> str:
     return blake2b(b"%d %s" % (os.getppid(), connection), digest_size=8).hexdigest()
 
 
-def _find_or_make(plan: Plan, state: State, directory: str, name: str) -> tuple[_socket.socket, str]:
+def _find_or_make(plan: Plan, directory: str, name: str) -> tuple[_socket.socket, str]:
     for _ in range(_ATTEMPTS):
         for found in os.listdir(directory):
             if found.startswith(name) and found.endswith(registry.SOCKET):
@@ -102,7 +99,7 @@ def _find_or_make(plan: Plan, state: State, directory: str, name: str) -> tuple[
                 entry = found.removesuffix(registry.SOCKET)
                 if not registry.is_live(f"{directory}/{entry}"):
                     registry.remove(directory, entry)
-        owner.start(plan, state, directory, name)
+        owner.start(plan, directory, name)
     raise SessionError(
         "cannot join the user's container", "each one that was made ended at once", "try again", "join"
     )
@@ -147,14 +144,9 @@ def ask(
     own; with a directory, ``environment`` is complete. attempts: program and arguments, each in turn;
     none is a shell. standard: those of our own 0-2 that the program gets.
     """
-    pairs = channel.pack(key + b"=" + value for key, value in environment.items())
-    request = channel.pack([like, directory, umask, pairs, *(channel.pack(words) for words in attempts)])
     # In a file: a command alone may be longer than a packet.
-    file = os.memfd_create("request", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    file = order.seal(order.request(like, directory, umask, environment, attempts))
     try:
-        while request:
-            request = request[os.write(file, request) :]
-        fcntl.fcntl(file, _F_ADD_SEALS, _SEALED)
         channel.send_descriptor(end, channel.REQUEST + bytes(standard), file, *standard)
     finally:
         os.close(file)

@@ -11,7 +11,7 @@ from ssh2container.errors import SessionError
 from ssh2container.kernel import process
 from ssh2container.record import registry
 
-from . import channel, views
+from . import channel, order, views
 from .terminal import Relay
 
 TYPE_CHECKING = False
@@ -166,6 +166,8 @@ class Monitor:
         kind, content, attached = channel.receive(self._end)
         if kind == channel.ERROR:
             raise channel.unpack_error(content)
+        if kind == channel.FAILED:
+            raise order.error_of(self._plan, content)
         if kind == channel.TERMINAL:
             self._relay = Relay(self._poll, attached, self._plan.greeting)
             if self._plan.welcome:

@@ -14,7 +14,7 @@ from ssh2container.errors import SessionError
 from ssh2container.kernel import process
 from ssh2container.record import audit, registry
 
-from . import channel
+from . import channel, order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ssh2container.plan.make import Plan
-    from ssh2container.plan.operations import State
 else:
     import _signal as signal  # what signal wraps; that one imports enum (12 ms)
 
@@ -32,7 +31,7 @@ _MARGIN_S = 2.0
 """How much longer than its grace pid 1 may take before it is killed."""
 
 
-def start(plan: Plan, state: State, directory: str, name: str) -> None:
+def start(plan: Plan, directory: str, name: str) -> None:
     """Make a container with an owner, registered as ``name`` and its id; return when it takes logins in.
 
     Called with the directory locked. Raises SessionError.
@@ -41,7 +40,7 @@ def start(plan: Plan, state: State, directory: str, name: str) -> None:
     connection = os.pidfd_open(os.getppid()) if plan.container_per == "connection" else -1
     child = os.fork()
     if child == 0:
-        _run(plan, state, theirs, directory, name, connection)
+        _run(plan, theirs, directory, name, connection)
     theirs.close()
     if connection >= 0:
         os.close(connection)
@@ -54,9 +53,7 @@ def start(plan: Plan, state: State, directory: str, name: str) -> None:
         raise SessionError("cannot make the user's container", "its owner was killed", step="owner")
 
 
-def _run(
-    plan: Plan, state: State, login: _socket.socket, directory: str, name: str, connection: int
-) -> NoReturn:
+def _run(plan: Plan, login: _socket.socket, directory: str, name: str, connection: int) -> NoReturn:
     """In a child: become the owner."""
     try:
         os.setsid()
@@ -68,7 +65,7 @@ def _run(
         process.close_all_but(kept)
         container = os.urandom(5).hex()
         entry = registry.Entry(directory, name + container)
-        Owner(plan.of_container(container), entry, connection).run(state, login)
+        Owner(plan.of_container(container), entry, connection).run(login)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the login must hear of it
         try:
             login.send(channel.pack_error(error))
@@ -86,15 +83,15 @@ class Owner:
         self._connection = connection
         self._deadline = 0.0
 
-    def run(self, state: State, login: _socket.socket) -> None:
+    def run(self, login: _socket.socket) -> None:
         """Make the container, tell the login, stay until the container is gone. Raises SessionError."""
-        from .launch import clone
+        from .launch import start as start_init
 
         began = time.monotonic()
         log = audit.Session({})
         log.know(session="", container=self._plan.session, image=self._plan.image.name)
         try:
-            pid, pidfd, end = clone(self._plan, state, self._entry)
+            pid, pidfd, end = start_init(self._plan, self._entry)
             self._entry.write({**self._plan.registration, "container": self._plan.session, "command": ""})
             try:
                 self._attend(end, login, log)
@@ -126,6 +123,8 @@ class Owner:
                     kind, content, _ = channel.receive(end)
                     if kind == channel.ERROR:
                         raise channel.unpack_error(content)
+                    if kind == channel.FAILED:
+                        raise order.error_of(self._plan, content)
                     if kind != channel.STARTED:
                         return
                     log.write("container-open")

@@ -24,6 +24,7 @@ TRACED = (
     "keyctl",
     "landlock_restrict_self",
 )
+INIT = '/init", ["init"]'
 
 
 def explained(user: User) -> list[tuple[str, list[str]]]:
@@ -60,6 +61,7 @@ def straced(user: User) -> list[str]:
         lines = log.read().splitlines()
     by_process: dict[str, list[str]] = {}
     ended: set[str] = set()
+    begun: set[str] = set()
     for line in lines:
         match = re.match(r"(\d+) +(\w+)\(", line)
         # libcap, which python-prctl loads, reads the bounding set when it is loaded; that changes nothing.
@@ -68,9 +70,15 @@ def straced(user: User) -> list[str]:
         pid, name = match.groups()
         calls = by_process.setdefault(pid, [])
         if name == "execve":
-            # The monitor's own exec is its first call; any later exec starts the payload's program.
-            if len(by_process) > 1:
+            # The monitor's own exec is its first call. Pid 1's program begins by leaving to no program of its
+            # own what it brought over that exec (init/main.c); any later exec starts the payload's program.
+            if INIT in line:
+                calls[:] = []
+                begun.add(pid)
+            elif len(by_process) > 1:
                 ended.add(pid)
+        elif name == "capset" and pid in begun:
+            begun.discard(pid)
         elif pid not in ended:
             calls.append(name)
     return [name for calls in by_process.values() for name in calls]

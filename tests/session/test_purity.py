@@ -87,4 +87,4 @@ def test_a_compiled_login_reads_no_yaml(make_user: MakeUser) -> None:
     assert programs[0] == SHELL
     with open(SHELL, "rb") as file:
         launched = file.read(4) == b"\x7fELF"
-    assert len(programs) == (3 if launched else 2), "the launcher, the interpreter that runs the script, true"
+    assert len(programs) == (4 if launched else 3), "launcher, interpreter with the script, pid 1, true"

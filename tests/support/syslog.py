@@ -32,6 +32,7 @@ class Syslog:
     def __init__(self) -> None:
         self._records: list[str] = []
         self._stopping = False
+        self._asked = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._thread = threading.Thread(target=self._listen, name="syslog", daemon=True)
 
@@ -70,8 +71,20 @@ class Syslog:
             self._records.append(record.decode(errors="backslashreplace"))
 
     def of(self, word: str) -> list[str]:
-        """The product's records that contain ``word`` (a user's name, a session's id)."""
+        """The product's records that contain ``word`` (a user's name, a session's id), all sent until now."""
+        self._catch_up()
         return [record for record in self._records[:] if "ssh2container" in record and word in record]
+
+    def _catch_up(self) -> None:
+        """Wait for a record of our own: those before it in the socket's queue have been read then."""
+        self._asked += 1
+        record = f"caught up {self._asked}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            try:
+                sender.sendto(record.encode(), PATH)
+            except OSError:
+                return  # a test has put another listener here
+        until(lambda: record in self._records, "the log has been read")
 
     def mark(self) -> int:
         """A place in the stream, for :meth:`wait`."""

@@ -23,9 +23,9 @@ from support.policies import ETC, policy, problems, shown
 from ssh2container.admin.language import compiler
 from ssh2container.admin.language.settings import POLICY, SITE
 from ssh2container.errors import Refusal
+from ssh2container.kernel._syscall import matches
 from ssh2container.policy import layers, rules
 from ssh2container.policy.commands import decide, split
-from ssh2container.policy.globs import matches
 from ssh2container.policy.policy import Access, Command
 from ssh2container.policy.specifiers import expand
 

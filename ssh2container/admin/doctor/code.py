@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 INTERPRETER = "/usr/bin/python3"
 VERSIONS = "/usr/lib/ssh2container"
 _FIRST_LINE = "#!/usr/bin/python3 -ISB"
+_FOR_OTHERS, _EXECUTE_ONLY = 0o077, 0o011
 _LAUNCHED = VERSIONS + "/login"
 """The script that the static launcher starts (launcher/launcher.c)."""
 _ELF = "\x7fELF"
@@ -122,6 +123,7 @@ def examine() -> Iterator[Finding]:
             "the interpreter, its modules, the program and the policies are root's alone",
         )
     yield from _entry()
+    yield from _first_process()
     yield from _modules()
     yield from _bytecode()
     yield from _shells()
@@ -157,6 +159,26 @@ def _entry() -> Iterator[Finding]:
             path,
             f"begins with {first!r}, expected {_FIRST_LINE!r}",
             "run install.sh",
+        )
+
+
+def _first_process() -> Iterator[Finding]:
+    """Yield whether pid 1 of containers can be started, and is closed to the users whose it is."""
+    path = f"{VERSIONS}/current/init"
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except OSError as error:
+        yield Finding(
+            PROBLEM, "code.init", path, f"{error.strerror}: no container can be started", "run install.sh"
+        )
+        return
+    if mode & _FOR_OTHERS != _EXECUTE_ONLY:
+        yield Finding(
+            PROBLEM,
+            "code.init",
+            path,
+            f"its mode is {mode:04o}: only who cannot read it is kept from looking into its processes",
+            f"chmod 711 {path}",
         )
 
 

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from ssh2container.admin.images import confine
 from ssh2container.kernel import mounts, namespaces, process, security
 from ssh2container.plan import host
-from ssh2container.plan.operations import State, proc
+from ssh2container.plan.operations import carry_out, proc
 from ssh2container.run import terminal
 
 CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 10, 18, 29, 31))
@@ -110,16 +110,15 @@ def _mount(tree: int, devices: dict[str, int]) -> None:
         os.symlink(target, f"{_ROOT}/dev/{name}")
     mounts.pivot_root(_ROOT)
     mounts.detach_old_root()
-    state = State()
     for name in host.PROTECTED:
         if os.path.exists(f"/proc/{name}"):
-            proc.ProtectProc(f"/proc/{name}").apply(state)
+            carry_out(proc.ProtectProc(f"/proc/{name}"))
     for name in host.MASKED_FILES:
         if os.path.exists(f"/proc/{name}"):
-            proc.MaskFile(f"/proc/{name}").apply(state)
+            carry_out(proc.MaskFile(f"/proc/{name}"))
     for name in host.MASKED_DIRECTORIES:
         if os.path.exists(f"/proc/{name}"):
-            proc.MaskDirectory(f"/proc/{name}").apply(state)
+            carry_out(proc.MaskDirectory(f"/proc/{name}"))
 
 
 def _name_servers(content: bytes) -> None:

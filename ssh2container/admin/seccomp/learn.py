@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ssh2container.admin.seccomp.syscalls import Machine
-    from ssh2container.plan.operations import State
+    from ssh2container.kernel.script import Script
 
     Run = Callable[[Sequence[Operation], int | None], int]
     """Starts a session with these last operations before the command and this descriptor for its
@@ -100,9 +100,9 @@ class AskSupervisor(Operation):
         """Say what it does."""
         return "load a filter that asks the supervisor about every system call"
 
-    def apply(self, state: State) -> None:
-        """Load it. From here on every call waits for the supervisor."""
-        notify.load_with_listener(self.bpf)
+    def write(self, script: Script) -> None:
+        """Have it loaded. From there on every call waits for the supervisor."""
+        script.filter(self.bpf, notify.LISTENER, notify.LISTENER_OF_OLD)
 
 
 def asking(table: Table) -> Table:

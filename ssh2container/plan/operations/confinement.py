@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from ssh2container.kernel import security
 
-from . import Operation, State
+from . import Operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssh2container.kernel.script import Script
+
+_PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS = 28, 38
 
 
 class DropBoundingSet(Operation):
@@ -25,8 +31,8 @@ class DropBoundingSet(Operation):
     def describe(self) -> str:
         return f"drop capabilities 0-{self.last} from the bounding set" + _but(self.keep)
 
-    def apply(self, state: State) -> None:
-        security.drop_bounding_set(self.last, self.keep)
+    def write(self, script: Script) -> None:
+        script.bound(self.last, self.keep)
 
 
 class LockSecurebits(Operation):
@@ -42,8 +48,8 @@ class LockSecurebits(Operation):
     def describe(self) -> str:
         return "lock the securebits: neither uid 0 nor an executed file gives a capability"
 
-    def apply(self, state: State) -> None:
-        security.set_securebits(security.SECUREBITS_LOCKED)
+    def write(self, script: Script) -> None:
+        script.call("prctl", _PR_SET_SECUREBITS, security.SECUREBITS_LOCKED, 0, 0, 0)
 
 
 class SetCapabilities(Operation):
@@ -63,8 +69,8 @@ class SetCapabilities(Operation):
     def describe(self) -> str:
         return "give up all capabilities" + _but(self.keep)
 
-    def apply(self, state: State) -> None:
-        security.set_capabilities(self.keep)
+    def write(self, script: Script) -> None:
+        script.call("capset", *security.capability_sets(self.keep))
 
 
 class NoNewPrivileges(Operation):
@@ -80,8 +86,8 @@ class NoNewPrivileges(Operation):
     def describe(self) -> str:
         return "set no_new_privs: setuid files and file capabilities have no effect"
 
-    def apply(self, state: State) -> None:
-        security.forbid_new_privileges()
+    def write(self, script: Script) -> None:
+        script.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 class LoadFilter(Operation):
@@ -102,8 +108,8 @@ class LoadFilter(Operation):
     def describe(self) -> str:
         return f"load the seccomp filter {self.name} ({len(self.bpf) // 8} instructions)"
 
-    def apply(self, state: State) -> None:
-        security.load_filter(self.bpf)
+    def write(self, script: Script) -> None:
+        script.filter(self.bpf)
 
 
 class RecordViolations(Operation):
@@ -123,8 +129,8 @@ class RecordViolations(Operation):
     def describe(self) -> str:
         return f"record refused system calls in the kernel's log ({len(self.bpf) // 8} instructions)"
 
-    def apply(self, state: State) -> None:
-        security.load_filter(self.bpf, security.RECORD)
+    def write(self, script: Script) -> None:
+        script.filter(self.bpf, security.RECORD)
 
 
 def _but(keep: frozenset[int]) -> str:

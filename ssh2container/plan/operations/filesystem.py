@@ -7,11 +7,13 @@ our own skeleton, so no path can lead elsewhere. What the user or an image may h
 
 from __future__ import annotations
 
-import os
-
 from ssh2container.kernel import mounts
 
-from . import Operation, State
+from . import Operation, steps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssh2container.kernel.script import Script
 
 BASE = "/tmp"
 """Where the one writable memory file system is mounted while the tree is built."""
@@ -19,7 +21,6 @@ ROOT = BASE + "/root"
 UPPER = BASE + "/upper"
 WORK = BASE + "/work"
 
-_NOT_FOR_MKDIR = 0o6000  # set-user-id and set-group-id, which only chmod(2) gives
 _NO_SPACE = {28: "raise storage_opt.size or storage_opt.inodes"}
 
 
@@ -36,8 +37,8 @@ class MakeMountsPrivate(Operation):
     def describe(self) -> str:
         return "cut mount propagation between host and session"
 
-    def apply(self, state: State) -> None:
-        mounts.make_private()
+    def write(self, script: Script) -> None:
+        script.call("mount", 0, "/", 0, mounts.MS_REC | mounts.MS_PRIVATE, 0)
 
 
 class Mount(Operation):
@@ -65,8 +66,8 @@ class Mount(Operation):
     def describe(self) -> str:
         return f"mount {self.what}: {self.kind} on {_inside(self.target)} ({self.options or 'no options'})"
 
-    def apply(self, state: State) -> None:
-        mounts.mount(self.kind, self.target, self.flags, self.options)
+    def write(self, script: Script) -> None:
+        steps.mount(script, self.kind, self.target, self.flags, self.options)
 
 
 class Bind(Operation):
@@ -87,8 +88,8 @@ class Bind(Operation):
     def describe(self) -> str:
         return f"bind {self.source} on {_inside(self.target)}"
 
-    def apply(self, state: State) -> None:
-        mounts.bind(self.source, self.target)
+    def write(self, script: Script) -> None:
+        steps.bind(script, self.source, self.target)
 
 
 class BindTree(Operation):
@@ -111,13 +112,8 @@ class BindTree(Operation):
         how = "read-only" if self.attributes & mounts.ATTR_RDONLY else "writable"
         return f"bind {_inside(self.source)} with its submounts on {_inside(self.target)}, {how}"
 
-    def apply(self, state: State) -> None:
-        tree = mounts.clone_tree(self.source, recursive=True)
-        try:
-            mounts.set_attributes(tree, self.attributes, recursive=True)
-            mounts.attach(tree, self.target)
-        finally:
-            os.close(tree)
+    def write(self, script: Script) -> None:
+        steps.bind_tree(script, self.source, self.target, self.attributes, recursive=True)
 
 
 class MakeTree(Operation):
@@ -136,14 +132,14 @@ class MakeTree(Operation):
     def describe(self) -> str:
         return f"make {self.what}: " + ", ".join(_inside(path) for path, _, _ in self.entries)
 
-    def apply(self, state: State) -> None:
-        # Each is made with its mode at once: a session makes some eighty of them.
-        before = os.umask(0)
-        try:
-            for path, mode, content in self.entries:
-                _make(path, mode, content)
-        finally:
-            os.umask(before)
+    def write(self, script: Script) -> None:
+        for path, mode, content in self.entries:
+            if content is None:
+                script.directory(path, mode)
+            elif isinstance(content, str):
+                script.link(path, content)
+            else:
+                script.file(path, mode, content)
 
 
 class RequireAttributes(Operation):
@@ -163,9 +159,9 @@ class RequireAttributes(Operation):
     def describe(self) -> str:
         return "make sure that the upper layer takes extended attributes"
 
-    def apply(self, state: State) -> None:
-        os.setxattr(UPPER, "user.ssh2container", b"")
-        os.removexattr(UPPER, "user.ssh2container")
+    def write(self, script: Script) -> None:
+        script.call("setxattr", UPPER, b"user.ssh2container", b"", 0, 0)
+        script.call("removexattr", UPPER, b"user.ssh2container")
 
 
 class GiveTo(Operation):
@@ -183,11 +179,8 @@ class GiveTo(Operation):
     def describe(self) -> str:
         return f"give {_inside(self.path)} to uid {self.uid} and gid {self.gid}"
 
-    def apply(self, state: State) -> None:
-        for directory, _, files in os.walk(self.path):
-            os.chown(directory, self.uid, self.gid)
-            for name in files:
-                os.chown(f"{directory}/{name}", self.uid, self.gid, follow_symlinks=False)
+    def write(self, script: Script) -> None:
+        script.give(self.path, self.uid, self.gid)
 
 
 class PivotRoot(Operation):
@@ -203,37 +196,12 @@ class PivotRoot(Operation):
     def describe(self) -> str:
         return "make the new tree the root and detach the host's"
 
-    def apply(self, state: State) -> None:
-        mounts.pivot_root(ROOT)
-        mounts.detach_old_root()
-
-
-def _make(path: str, mode: int | None, content: bytes | str | None) -> None:
-    """Make one entry of :class:`MakeTree`; a directory that is there already gets the mode."""
-    if isinstance(content, str):
-        os.symlink(content, path)
-    elif content is not None:
-        _write(path, content, 0o600 if mode is None else mode)
-    else:
-        try:
-            os.mkdir(path, 0o700 if mode is None else mode)
-        except FileExistsError:
-            if not os.path.isdir(path):
-                raise
-        else:
-            if mode is None or not mode & _NOT_FOR_MKDIR:
-                return
-        if mode is not None:
-            os.chmod(path, mode)
-
-
-def _write(path: str, content: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        while content:
-            content = content[os.write(descriptor, content) :]
-    finally:
-        os.close(descriptor)
+    def write(self, script: Script) -> None:
+        script.call("chdir", ROOT)
+        script.call("pivot_root", ".", ".")
+        script.call("chdir", "/")
+        # The old root lies on the new one and nothing names it any more (pivot_root(2), NOTES).
+        script.call("umount2", ".", mounts.MNT_DETACH)
 
 
 def _inside(path: str) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from ssh2container.kernel import namespaces, process, security
+from ssh2container.kernel import namespaces, process
 
-from . import Operation, State
+from . import Operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssh2container.kernel.script import Script
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
 class MapOwnIds(Operation):
@@ -12,6 +19,7 @@ class MapOwnIds(Operation):
 
     __slots__ = ("gid", "gid_inside", "uid", "uid_inside")
     step = "identity-map"
+    opening = True
 
     def __init__(self, uid_inside: int, uid: int, gid_inside: int, gid: int, key: str = "") -> None:
         super().__init__(key)
@@ -26,8 +34,10 @@ class MapOwnIds(Operation):
             " in the user namespace, with setgroups denied"
         )
 
-    def apply(self, state: State) -> None:
-        namespaces.map_self(self.uid_inside, self.uid, self.gid_inside, self.gid)
+    def write(self, script: Script) -> None:
+        script.write("/proc/self/uid_map", b"%d %d 1" % (self.uid_inside, self.uid))
+        script.write("/proc/self/setgroups", b"deny")
+        script.write("/proc/self/gid_map", b"%d %d 1" % (self.gid_inside, self.gid))
 
 
 class MapRange(Operation):
@@ -53,8 +63,8 @@ class MapRange(Operation):
         )
         return f"map a range of ids with newuidmap and newgidmap: uids {lines}"
 
-    def apply(self, state: State) -> None:
-        namespaces.map_range(state.pid, self.uid_map, self.gid_map)
+    def apply(self, init: int) -> None:
+        namespaces.map_range(init, self.uid_map, self.gid_map)
 
 
 class AwaitMaps(Operation):
@@ -62,6 +72,7 @@ class AwaitMaps(Operation):
 
     __slots__ = ()
     step = "identity-map"
+    opening = True
 
     def __init__(self) -> None:
         super().__init__("userns_mode")
@@ -69,8 +80,8 @@ class AwaitMaps(Operation):
     def describe(self) -> str:
         return "wait until the range of ids is mapped"
 
-    def apply(self, state: State) -> None:
-        state.wait()
+    def write(self, script: Script) -> None:
+        script.await_word()
 
 
 class BecomeIds(Operation):
@@ -87,8 +98,10 @@ class BecomeIds(Operation):
     def describe(self) -> str:
         return f"become uid {self.uid} and gid {self.gid} of the map, with no other group"
 
-    def apply(self, state: State) -> None:
-        process.become(self.uid, self.gid)
+    def write(self, script: Script) -> None:
+        script.call("setgroups", 0, 0)
+        script.call("setresgid", self.gid, self.gid, self.gid)
+        script.call("setresuid", self.uid, self.uid, self.uid)
 
 
 class ForbidNestedNamespaces(Operation):
@@ -100,8 +113,8 @@ class ForbidNestedNamespaces(Operation):
     def describe(self) -> str:
         return "forbid nested user namespaces (user.max_user_namespaces = 0 inside)"
 
-    def apply(self, state: State) -> None:
-        namespaces.forbid_nested()
+    def write(self, script: Script) -> None:
+        script.write("/proc/sys/user/max_user_namespaces", b"0")
 
 
 class SetHostname(Operation):
@@ -117,8 +130,9 @@ class SetHostname(Operation):
     def describe(self) -> str:
         return f"set the host name {self.name}"
 
-    def apply(self, state: State) -> None:
-        namespaces.set_hostname(self.name)
+    def write(self, script: Script) -> None:
+        name = self.name.encode()
+        script.call("sethostname", name, len(name))
 
 
 class NewSessionKeyring(Operation):
@@ -134,8 +148,8 @@ class NewSessionKeyring(Operation):
     def describe(self) -> str:
         return "join a new anonymous session keyring"
 
-    def apply(self, state: State) -> None:
-        security.new_session_keyring()
+    def write(self, script: Script) -> None:
+        script.call("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, 0)
 
 
 class DieWithParent(Operation):
@@ -156,7 +170,12 @@ class DieWithParent(Operation):
     def describe(self) -> str:
         return f"{self.who}: have the kernel send signal {self.signal} when its parent dies"
 
-    def apply(self, state: State) -> None:
+    def write(self, script: Script) -> None:
+        script.call("prctl", _PR_SET_PDEATHSIG, self.signal, 0, 0, 0)
+        # Only now: the parent may have died before the kernel was told to watch it.
+        script.expect_monitor()
+
+    def apply(self, init: int) -> None:
         process.die_with_parent(self.signal)
 
 
@@ -177,5 +196,8 @@ class HideFromTracers(Operation):
     def describe(self) -> str:
         return f"{self.who}: make it not dumpable, so that nobody can trace it or open its memory"
 
-    def apply(self, state: State) -> None:
+    def write(self, script: Script) -> None:
+        script.call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+    def apply(self, init: int) -> None:
         process.set_dumpable(dumpable=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from ssh2container.kernel import landlock
 
-from . import Operation, State
+from . import Operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssh2container.kernel.script import Script
 
 CLOSED = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "sys", "usr")
 """Directories at the root of any image below which a session writes to nothing but what it is given."""
@@ -57,21 +59,21 @@ class RestrictFiles(Operation):
         scope = "; reach no abstract socket and signal no process outside" if self.scoped else ""
         return f"restrict files with Landlock (ABI {self.version}): write {where}{scope}"
 
-    def apply(self, state: State) -> None:
+    def write(self, script: Script) -> None:
         rights = landlock.known(self.version)
         change = rights & ~(landlock.MAKE_CHAR | landlock.MAKE_BLOCK | landlock.IOCTL_DEV)
         use = landlock.WRITE_FILE | landlock.TRUNCATE | landlock.IOCTL_DEV
-        rules = landlock.create(self.version, rights, landlock.scopes(self.version) if self.scoped else 0)
-        try:
-            landlock.allow(rules, "/", change if self.everything else landlock.READ)
-            for path in _DEVICES:
-                landlock.allow(rules, path, (landlock.READ | use) & rights)
-            if not self.everything:
-                for path in self.writable:
-                    landlock.allow(rules, path, change)
-                for entry in os.scandir("/"):
-                    if entry.name not in self.closed and not entry.is_symlink():
-                        landlock.allow(rules, entry.path, change)
-            landlock.enforce(rules)
-        finally:
-            os.close(rules)
+        files = landlock.OF_FILES
+        scoped = landlock.scopes(self.version) if self.scoped else 0
+        request = landlock.request(self.version, rights, scoped)
+        rules = script.slot()
+        script.call("landlock_create_ruleset", request, len(request), 0, result=rules)
+        script.allow(rules, "/", change if self.everything else landlock.READ, files)
+        for path in _DEVICES:
+            script.allow(rules, path, (landlock.READ | use) & rights, files)
+        if not self.everything:
+            for path in self.writable:
+                script.allow(rules, path, change, files)
+            script.allow_root(rules, self.closed, change, files)
+        script.call("landlock_restrict_self", rules, 0)
+        script.close(rules)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from ssh2container.kernel import process
 
-from . import Operation, State
+from . import Operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssh2container.kernel.script import Script
 
 RESOURCES = {
     "cpu": 0,
@@ -43,5 +47,5 @@ class SetLimit(Operation):
         values = ["unlimited" if value == -1 else str(value) for value in (self.soft, self.hard)]
         return f"limit {self.name} to {values[0]} (at most {values[1]})"
 
-    def apply(self, state: State) -> None:
-        process.set_limit(RESOURCES[self.name], self.soft, self.hard)
+    def write(self, script: Script) -> None:
+        script.call("prlimit64", 0, RESOURCES[self.name], process.limit(self.soft, self.hard), 0)

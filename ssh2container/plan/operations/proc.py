@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from ssh2container.kernel import mounts
 
-from . import Operation, State
+from . import Operation, steps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssh2container.kernel.script import Script
+
+_ESTALE = 116
+_NULL_DEVICE = os.makedev(1, 3)
 
 
 class MaskFile(Operation):
@@ -17,6 +24,7 @@ class MaskFile(Operation):
 
     __slots__ = ("path",)
     step = "mask"
+    reasons = {_ESTALE: "the mask is not /dev/null"}
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -29,10 +37,9 @@ class MaskFile(Operation):
     def describe(self) -> str:
         return f"mask {self.path} with /dev/null"
 
-    def apply(self, state: State) -> None:
-        mounts.bind("/dev/null", self.path)
-        if os.stat(self.path, follow_symlinks=False).st_rdev != os.makedev(1, 3):
-            raise OSError(116, "the mask is not /dev/null", self.path)
+    def write(self, script: Script) -> None:
+        steps.bind(script, "/dev/null", self.path)
+        script.expect_device(self.path, _NULL_DEVICE)
 
 
 class MaskDirectory(Operation):
@@ -40,6 +47,7 @@ class MaskDirectory(Operation):
 
     __slots__ = ("path",)
     step = "mask"
+    reasons = {_ESTALE: "the mask is not in place"}
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -52,12 +60,11 @@ class MaskDirectory(Operation):
     def describe(self) -> str:
         return f"mask {self.path} with an empty directory"
 
-    def apply(self, state: State) -> None:
-        before = os.stat(self.path, follow_symlinks=False).st_dev
+    def write(self, script: Script) -> None:
+        before = script.device(self.path)
         flags = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
-        mounts.mount("tmpfs", self.path, flags, "size=4k,nr_inodes=1,mode=555")
-        if os.stat(self.path, follow_symlinks=False).st_dev == before or os.listdir(self.path):
-            raise OSError(116, "the mask is not in place", self.path)
+        steps.mount(script, "tmpfs", self.path, flags, "size=4k,nr_inodes=1,mode=555")
+        script.expect_empty(self.path, before)
 
 
 class ProtectProc(Operation):
@@ -77,10 +84,5 @@ class ProtectProc(Operation):
     def describe(self) -> str:
         return f"make {self.path} read-only"
 
-    def apply(self, state: State) -> None:
-        tree = mounts.clone_tree(self.path, recursive=False)
-        try:
-            mounts.set_attributes(tree, mounts.ATTR_RDONLY, recursive=False)
-            mounts.attach(tree, self.path)
-        finally:
-            os.close(tree)
+    def write(self, script: Script) -> None:
+        steps.bind_tree(script, self.path, self.path, mounts.ATTR_RDONLY, recursive=False)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 from ssh2container.kernel import mounts
 
-from . import Operation, State
+from . import Operation, steps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ssh2container.kernel.script import Script
+
+_ESTALE = 116
 
 
 class OpenVolume(Operation):
@@ -19,6 +23,7 @@ class OpenVolume(Operation):
     __slots__ = ("attributes", "identity", "name", "source")
     step = "open-volume"
     remedies = {2: "create it, or correct the policy", 13: "the user cannot reach it"}
+    reasons = {_ESTALE: "another file took its place"}
 
     def __init__(self, name: str, source: str, attributes: int, identity: tuple[int, int], key: str) -> None:
         super().__init__(key)
@@ -35,17 +40,14 @@ class OpenVolume(Operation):
         how = "read-only" if self.attributes & mounts.ATTR_RDONLY else "writable"
         return f"open the source {self.source} of {self.name}, {how}"
 
-    def apply(self, state: State) -> None:
-        place = mounts.open_path(self.source)
-        try:
-            seen = os.fstat(place)
-            if (seen.st_dev, seen.st_ino) != self.identity:
-                raise OSError(116, "another file took its place", self.source)  # ESTALE
-            tree = mounts.clone_tree("", recursive=True, directory=place)
-        finally:
-            os.close(place)
-        state.trees[self.name] = tree
-        mounts.set_attributes(tree, self.attributes, recursive=True)
+    def write(self, script: Script) -> None:
+        place = script.slot()
+        steps.open_path(script, self.source, place)
+        script.expect(place, self.identity, self.source)
+        tree = script.named(self.name)
+        steps.clone_tree(script, tree, place, recursive=True)
+        script.close(place)
+        steps.set_attributes(script, tree, self.attributes, recursive=True)
 
 
 class AttachVolume(Operation):
@@ -59,6 +61,7 @@ class AttachVolume(Operation):
     __slots__ = ("directory", "identity", "name", "target")
     step = "attach-volume"
     remedies = {40: "a symbolic link stands in the way of the target"}
+    reasons = {_ESTALE: "it is not what shows there"}
 
     def __init__(
         self, name: str, target: str, identity: tuple[int, int], *, directory: bool, key: str
@@ -76,17 +79,9 @@ class AttachVolume(Operation):
     def describe(self) -> str:
         return f"attach {self.name} at {self.target}, following no symbolic link"
 
-    def apply(self, state: State) -> None:
-        tree = state.trees.pop(self.name)
-        place = open_or_make(self.target, directory=self.directory)
-        try:
-            mounts.attach_at(tree, place)
-        finally:
-            os.close(place)
-            os.close(tree)
-        seen = os.stat(self.target, follow_symlinks=False)
-        if (seen.st_dev, seen.st_ino) != self.identity:
-            raise OSError(116, "it is not what shows there", self.target)  # ESTALE
+    def write(self, script: Script) -> None:
+        _attach(script, self.name, self.target, directory=self.directory)
+        script.expect(self.target, self.identity)
 
 
 class OpenOwn(Operation):
@@ -107,8 +102,8 @@ class OpenOwn(Operation):
     def describe(self) -> str:
         return f"open {self.name} in the memory file system"
 
-    def apply(self, state: State) -> None:
-        state.trees[self.name] = mounts.clone_tree(self.path, recursive=False)
+    def write(self, script: Script) -> None:
+        steps.clone_tree(script, script.named(self.name), self.path, recursive=False)
 
 
 class AttachOwn(Operation):
@@ -130,32 +125,13 @@ class AttachOwn(Operation):
     def describe(self) -> str:
         return f"attach {self.name} at {self.target}, in memory, gone with the session"
 
-    def apply(self, state: State) -> None:
-        tree = state.trees.pop(self.name)
-        place = open_or_make(self.target, directory=True)
-        try:
-            mounts.attach_at(tree, place)
-        finally:
-            os.close(place)
-            os.close(tree)
+    def write(self, script: Script) -> None:
+        _attach(script, self.name, self.target, directory=True)
 
 
-def open_or_make(target: str, *, directory: bool) -> int:
-    """Open the mount point ``target``, made if missing, without following a link on the way.
-
-    Raises OSError: ELOOP where a link stands, EROFS or EACCES where it cannot be made.
-    """
-    try:
-        return mounts.open_path(target, mounts.RESOLVE_NO_SYMLINKS)
-    except FileNotFoundError:
-        parent, name = os.path.split(target)
-        place = open_or_make(parent, directory=True)
-    try:
-        if directory:
-            os.mkdir(name, 0o755, dir_fd=place)
-        else:
-            flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(name, flags, 0o644, dir_fd=place))
-        return mounts.open_path(name, mounts.RESOLVE_NO_SYMLINKS | mounts.RESOLVE_BENEATH, directory=place)
-    finally:
-        os.close(place)
+def _attach(script: Script, name: str, target: str, *, directory: bool) -> None:
+    tree = script.named(name)
+    place = script.place(target, directory=directory)
+    steps.attach(script, tree, place)
+    script.close(place)
+    script.close(tree)
