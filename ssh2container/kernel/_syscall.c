@@ -175,21 +175,28 @@ static int keep_rights(void)
     return 0;
 }
 
+static void run_opening(struct script *opening, int channel)
+{
+    struct failure failure;
+    uint8_t message[LONGEST_MESSAGE];
+    opening->channel = channel;
+    if (!script_run(opening, &failure)) {
+        send_message(channel, message, pack_failure(message, 'o', failure.record, failure.number));
+        _exit(OURS);
+    }
+}
+
 /* In the child, perhaps in this process's memory while that waits: nothing but system calls, and messages. */
 static int become_program(void *given)
 {
     struct program *program = given;
-    struct failure failure;
     uint8_t message[LONGEST_MESSAGE];
     char name[] = "init";
     char *arguments[] = {name, NULL}, *nothing[] = {NULL};
     int channel = program->descriptors[0];
     if (!hand_over_descriptors(program)) {
-        channel = program->opening.channel = FIRST;
-        if (!script_run(&program->opening, &failure)) {
-            send_message(channel, message, pack_failure(message, 'o', failure.record, failure.number));
-            _exit(OURS);
-        }
+        channel = FIRST;
+        run_opening(&program->opening, channel);
         if (!keep_rights())
             execve(program->path, arguments, nothing);
     }
@@ -272,9 +279,16 @@ static PyObject *door_contain(PyObject *self, PyObject *arguments)
 {
     (void)self;
     int channel, listener;
-    if (!PyArg_ParseTuple(arguments, "ii", &channel, &listener)) {
+    Py_buffer records, texts;
+    struct script opening;
+    if (!PyArg_ParseTuple(arguments, "(ii)y*w*", &channel, &listener, &records, &texts)) {
         return NULL;
     }
+    if (!read_script(&opening, &records, &texts)) {
+        PyErr_SetString(PyExc_ValueError, "no whole script");
+        return NULL;
+    }
+    run_opening(&opening, channel);
     run_container(channel, listener, fork_payload);
     Py_RETURN_NONE;
 }
@@ -321,7 +335,7 @@ static PyMethodDef methods[] = {
     {"clone", door_clone, METH_VARARGS, "clone(flags) -> (pid, pidfd), (0, -1) in the child"},
     {"spawn", door_spawn, METH_VARARGS, "spawn(path, flags, descriptors, records, texts, copied) -> (pid, pidfd)"},
     {"run", door_run, METH_VARARGS, "run(records, texts) -> (record, errno) of the failure, errno 0 for none"},
-    {"contain", door_contain, METH_VARARGS, "contain(channel, listener): be pid 1; returns in the payload"},
+    {"contain", door_contain, METH_VARARGS, "contain(descriptors, records, texts): be pid 1; returns in the payload"},
     {"expand", door_expand, METH_VARARGS, "expand(literal, pattern, home) -> words"},
     {"matches", door_matches, METH_VARARGS, "matches(name, pattern) -> bool"},
     {"address", door_address, METH_O, "address(buffer) -> int, valid while the buffer is kept"},

@@ -40,6 +40,11 @@ def spawn(flags: int, descriptors: tuple[int, int], opening: Script, *, waits: b
     return _syscall.spawn(paths.fsencode(PROGRAM), flags, descriptors, records, opening.finish(), waits)
 
 
+def contain(descriptors: tuple[int, int], opening: Script) -> None:
+    """Be pid 1 in this process, by the same code as :data:`PROGRAM`; return in the payload."""
+    _syscall.contain(descriptors, b"".join(opening.records), opening.finish())
+
+
 def clone(flags: int) -> tuple[int, int]:
     """Fork into new namespaces: (pid, pidfd) in the parent, (0, -1) in the child.
 

@@ -6,7 +6,7 @@ import errno
 import posix as os
 
 from ssh2container.errors import EXIT_OURS, SessionError
-from ssh2container.kernel import _syscall, namespaces
+from ssh2container.kernel import namespaces
 from ssh2container.plan.operations import perform
 from ssh2container.plan.operations.identity import MapRange
 from ssh2container.record import registry
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from ssh2container.kernel.script import Script
     from ssh2container.plan.make import Plan
 
     from .monitor import Monitor
@@ -71,14 +72,15 @@ def start(
     listener = None if entry is None else entry.listen()
     ours, theirs = channel.pair()
     waited_for = any(isinstance(operation, MapRange) for operation in plan.monitor)
+    opening = order.opening(plan)
     given = (theirs.fileno(), -1 if listener is None else listener.fileno())
     try:
         if plan.call is None:
-            pid, pidfd = namespaces.spawn(plan.namespaces, given, order.opening(plan), waits=waited_for)
+            pid, pidfd = namespaces.spawn(plan.namespaces, given, opening, waits=waited_for)
         else:
             pid, pidfd = namespaces.clone(plan.namespaces)
             if pid == 0:
-                _call(plan.call, given)
+                _call(plan.call, given, opening)
     except OSError as error:
         number = error.errno or 0
         raise SessionError(
@@ -110,11 +112,11 @@ def start(
     return pid, pidfd, ours
 
 
-def _call(function: Callable[[], int], given: tuple[int, int]) -> NoReturn:
+def _call(function: Callable[[], int], given: tuple[int, int], opening: Script) -> NoReturn:
     """In a copy of this process: be pid 1, and in its payload run ``function`` in place of a program."""
     status = EXIT_OURS
     try:
-        _syscall.contain(*given)
+        namespaces.contain(given, opening)
         status = function()
     finally:
         os._exit(status)

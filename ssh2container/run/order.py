@@ -116,8 +116,7 @@ def _opening(plan: Plan) -> list[Operation]:
 
 
 def _making(plan: Plan) -> list[Operation]:
-    # A copy of this process executes no program.
-    return [operation for operation in plan.init if plan.call is not None or not operation.opening]
+    return [operation for operation in plan.init if not operation.opening]
 
 
 def _confining(plan: Plan) -> Iterable[Operation]:

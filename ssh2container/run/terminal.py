@@ -1,4 +1,4 @@
-"""The monitor's relay between the client's terminal and the payload's own.
+"""The payload's own terminal, and the monitor's relay between it and the client's.
 
 The pair belongs to the container's devpts: the payload finds its terminal under /dev/pts, and what
 it pushes into that terminal's input (TIOCSTI) never reaches the client's (pts(4), tty_ioctl(4)).
@@ -12,22 +12,25 @@ import posix as os
 import select
 import time
 
+from . import channel
 from .views import PLACE, Views
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Sequence
 
     from ssh2container.record.recorder import Recorder
 
 _TCGETS, _TCSETS = 0x5401, 0x5402
-_TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
+_TIOCSCTTY, _TIOCGWINSZ, _TIOCSWINSZ = 0x540E, 0x5413, 0x5414
+_TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
 _SIZE_OF_TERMIOS, _SIZE_OF_WINSIZE = 60, 8
 _CHUNK = 4096
 _FULL = 4095
 """What one read of a busy terminal returns at most: there may be more (n_tty.c, N_TTY_BUF_SIZE)."""
-_ROUNDS = 64
-"""So many pieces are copied before anything else is looked at, and recorded as shown at once: some 4 ms."""
+_ROUNDS = 16
+"""So many pieces are copied before anything else is looked at, and recorded as shown at once: some 1 ms."""
 _IFLAGS = 0o1 | 0o2 | 0o10 | 0o20 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000
 """IGNBRK BRKINT PARMRK INPCK ISTRIP INLCR IGNCR ICRNL IXON, as cfmakeraw(3) clears them."""
 _OPOST = 0o1
@@ -46,6 +49,36 @@ def likeness(descriptor: int | None = None) -> bytes:
     return modes + size
 
 
+def open_inside(monitor: _socket.socket, like: bytes) -> int:
+    """In pid 1, rooted in the container: open a terminal pair, send the monitor its side, return ours.
+
+    The new terminal starts with the modes and the window size of the client's, so that the
+    payload's first byte already meets both. like: both, of :func:`likeness`.
+    """
+    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(master, _TIOCSPTLCK, bytes(4))
+        slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        fcntl.ioctl(slave, _TCSETS, like[:_SIZE_OF_TERMIOS])
+        fcntl.ioctl(slave, _TIOCSWINSZ, like[_SIZE_OF_TERMIOS:])
+        channel.send_descriptor(monitor, channel.TERMINAL, master)
+    finally:
+        os.close(master)
+    return slave
+
+
+def adopt(slave: int) -> None:
+    """In the payload, leader of its session: take ``slave`` as the controlling terminal.
+
+    It replaces those of the standard descriptors that are a terminal; others, say a file that su
+    was told to write to, stay.
+    """
+    fcntl.ioctl(slave, _TIOCSCTTY, 0)
+    for descriptor in (0, 1, 2):
+        if os.isatty(descriptor):
+            os.dup2(slave, descriptor)
+
+
 class Relay:
     """Copies between the client's terminal and the payload's, one read and one write a keystroke.
 
@@ -55,7 +88,7 @@ class Relay:
     programs, say a pager behind a pipe, may be reading there.
 
     greeting: shown first. active: when something was typed or shown last, of time.monotonic().
-    traffic: how many bytes were typed and shown.
+    traffic: how many bytes were typed and shown. held: whether the payload waits for its recording.
     """
 
     def __init__(self, poll: select.epoll, master: int, greeting: bytes = b"") -> None:
@@ -77,6 +110,7 @@ class Relay:
         self.active = time.monotonic()
         self._typed, self._shown = 0, len(greeting)
         self.recorder: Recorder | None = None
+        self.held = False
         self.views = Views(greeting)
         self.resize()
 
@@ -185,7 +219,7 @@ class Relay:
             self._inward = self._write(self.master, self._inward)
         if self._outward:
             self._outward = self._write(self.outer, self._outward)
-        held = self.recorder is not None and self.recorder.full
+        self.held = held = self.recorder is not None and self.recorder.full
         self._watch(self.outer, reading=self._typing and not self._inward, writing=bool(self._outward))
         self._watch(self.master, reading=not self._outward and not held, writing=bool(self._inward))
 

@@ -13,13 +13,23 @@ from support.ledger import CACHE, Ledger
 from support.syslog import Syslog
 from support.users import Users
 
-from benchmarks import images, machine, memory, peers, scale, start_up, table, terminal, throughput
+from benchmarks import images, machine, memory, metadata, peers, scale, start_up, table, terminal, throughput
 from benchmarks.table import Section
 
 POLICY = "image: host\n"
 ROOMY = "image: host\nstorage_opt: {size: 4g}\n"
 """For a session that takes in as much data as the throughput table sends."""
-SECTIONS = ("start-up", "memory", "throughput", "terminal", "beside", "growth", "logins", "images")
+SECTIONS = (
+    "start-up",
+    "memory",
+    "throughput",
+    "metadata",
+    "terminal",
+    "beside",
+    "growth",
+    "logins",
+    "images",
+)
 
 
 @click.command()
@@ -30,6 +40,7 @@ SECTIONS = ("start-up", "memory", "throughput", "terminal", "beside", "growth", 
 @click.option("--live", default=500, show_default=True, help="Live sessions beside which one is started.")
 @click.option("--closed", default=1000, show_default=True, help="Sessions after which growth is looked for.")
 @click.option("--mib", default=1024, show_default=True, help="Data of the throughput table.")
+@click.option("--files", default=60_000, show_default=True, help="Files of the metadata table's archive.")
 @click.option("--shown", default=64, show_default=True, help="MiB that the terminal table shows each time.")
 @click.argument("sections", nargs=-1, type=click.Choice(SECTIONS))
 def main(
@@ -40,6 +51,7 @@ def main(
     live: int,
     closed: int,
     mib: int,
+    files: int,
     shown: int,
     sections: tuple[str, ...],
 ) -> None:
@@ -61,6 +73,7 @@ def main(
             "start-up": lambda: start_up.measure(ours, rounds, _directory(ledger)),
             "memory": lambda: memory.measure(ours, tuple({min(20, sessions), sessions})),
             "throughput": lambda: throughput.measure(roomy, plain, mib, 5, _directory(ledger)),
+            "metadata": lambda: metadata.measure(users, files, 9, _directory(ledger)),
             "terminal": lambda: terminal.measure(watched, recorded, shown, 7, room),
             "beside": lambda: scale.beside(ours, other, live, rounds),
             "growth": lambda: scale.growth(ours, closed),

@@ -95,7 +95,7 @@ def box(make_user: MakeUser, sshd: Server) -> Iterator[Callable[..., Client]]:
 
 
 def lines(client: Client, script: str) -> list[str]:
-    return client.box("set -e\n" + script).ok().text.splitlines()
+    return client.box("set -e; umask 022\n" + script).ok().text.splitlines()
 
 
 PACKAGE = r"""
@@ -142,13 +142,12 @@ def test_a_service_drops_its_privileges(debian: str, box: Callable[..., Client])
     """nginx: root's master binds port 80, its workers are www-data; it answers and ends with the session."""
     client = box(debian)
     script = """
-    nginx
+    nginx; exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3
     for p in $(grep -l '^Name:.nginx' /proc/[0-9]*/status); do
         awk '/^Uid/ { print $2, $5 }' $p
     done | sort -u
-    exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3
     """
-    assert [line.strip() for line in lines(client, script)] == ["0 0", "33 33", "HTTP/1.1 200 OK"]
+    assert [line.strip() for line in lines(client, script)] == ["HTTP/1.1 200 OK", "0 0", "33 33"]
     assert client.box("ls /run/nginx.pid").status != 0
 
 

@@ -1,7 +1,8 @@
-"""sftp, scp, scp -O, rsync and git against sessions in images that have none of them."""
+"""sftp, scp, scp -O, rsync and git against sessions in images of every origin that have none of them."""
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from support.client import ENVIRONMENT, Client
 from support.data import digest, noise, read_tree, write_tree
 from support.host import run
-from support.material import busybox_tree
+from support.material import busybox_tree, directory, entry, gpt_disk, oci_layout, tar
 from support.sshd import Server
 from support.users import MakeUser
 
@@ -47,16 +48,49 @@ def empty(path: str) -> str:
     return path
 
 
-IMAGES = {"busybox": busybox, "musl": musl, "empty": empty}
+def layers(path: str) -> str:
+    """Two OCI layers, the upper with whiteouts."""
+    tree = busybox_tree(path + "-tree")
+    lower = subprocess.run(["tar", "-C", tree, "-c", "."], capture_output=True, check=True).stdout
+    upper = tar([directory("etc"), entry("etc/.wh.group"), entry("etc/upper", b"x")])
+    return "oci:" + oci_layout(path, [gzip.compress(lower), upper])
+
+
+def saved(path: str) -> str:
+    """What ``docker save`` writes."""
+    run(["skopeo", "copy", "-q", "--insecure-policy", layers(path), f"docker-archive:{path}.tar:lab:1"]).ok()
+    return f"docker-archive:{path}.tar"
+
+
+def disk(path: str) -> str:
+    """A qcow2 with a GPT and ext4 in it."""
+    gpt_disk(busybox_tree(path), path + ".raw", 48)
+    run(["qemu-img", "convert", "-O", "qcow2", path + ".raw", path + ".qcow2"]).ok()
+    return path + ".qcow2"
+
+
+def media(path: str) -> str:
+    """An ISO with the squashfs of a live system."""
+    os.makedirs(f"{path}-media/live")
+    squashed = f"{path}-media/live/filesystem.squashfs"
+    run(["mksquashfs", busybox_tree(path), squashed, "-quiet", "-no-progress"]).ok()
+    run(["genisoimage", "-quiet", "-R", "-o", path + ".iso", path + "-media"]).ok()
+    return path + ".iso"
+
+
+IMAGES = {
+    "busybox": busybox, "musl": musl, "empty": empty,
+    "layers": layers, "saved": saved, "disk": disk, "media": media,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=IMAGES)
 def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of the real store, imported by the command that administrators use."""
     kind = str(request.param)
-    tree = IMAGES[kind](str(tmp_path_factory.mktemp("image") / kind))
+    source = IMAGES[kind](str(tmp_path_factory.mktemp("image") / kind))
     name = f"s2c-test-{os.getpid()}/{kind}"
-    run([CONTROL, "image", "import", name, tree]).ok()
+    run([CONTROL, "image", "import", name, source]).ok()
     yield name
     run([CONTROL, "image", "rm", name]).ok()
 
@@ -122,3 +156,5 @@ def test_nothing_of_the_images_own_is_shadowed(box: Client, image: str) -> None:
     assert box.box("busybox which rsync").status != 0
     if image.endswith("musl"):
         assert box.box("hello").ok().text == "musl\n"
+    if image.endswith(("layers", "saved")):
+        assert box.box("cat /etc/upper").ok().text == "x"

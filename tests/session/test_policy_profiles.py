@@ -88,7 +88,7 @@ PROFILES: dict[str, tuple[str, str]] = {
         """
         can: [login, "run test $(id -u) = 0", sftp put a.txt, scp put b.txt, rsync put c.txt,
               write /root/d.txt, write /usr/x, write /etc/x]
-        cannot: [write /proc/sys/kernel/core_pattern, execute /usr/bin/ssh]
+        cannot: [write /proc/sys/kernel/core_pattern, "connect 127.0.0.1:PORT"]
         """,
     ),
 }

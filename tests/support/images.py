@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ssh2container.admin.images.ids import set_aside
@@ -17,11 +17,14 @@ CONTROL = "/usr/bin/ssh2containerctl"
 
 
 @contextmanager
-def ranged_image() -> Iterator[str]:
-    """The name of an image of busybox, with a tree for the range map, for the length of a ``with``."""
+def ranged_image(tree: Callable[[str], str] = busybox_tree) -> Iterator[str]:
+    """The name of an image with a tree for the range map, for the length of a ``with``.
+
+    tree: makes the image's root at the path that it is given, and returns it.
+    """
     name = f"s2c-test-{os.getpid()}/{secrets.token_hex(3)}"
     with tempfile.TemporaryDirectory() as directory:
-        run([CONTROL, "image", "import", "--range", name, busybox_tree(f"{directory}/tree")]).ok()
+        run([CONTROL, "image", "import", "--range", name, tree(f"{directory}/tree")]).ok()
     try:
         yield name
     finally:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import struct
+import subprocess
 import tarfile
 import zlib
 from collections.abc import Iterable
@@ -134,6 +135,25 @@ def busybox_tree(path: str) -> str:
     with open(f"{path}/etc/group", "w", encoding="ascii") as file:
         file.write("root:x:0:\nservice:x:1000:\n")
     return path
+
+
+def gpt_disk(tree: str, path: str, mib: int) -> None:
+    """Write a raw disk as installers make it: EFI, /boot in ext4, ``tree`` as the root in ext4 of ``mib``."""
+    for source, made, size in (("", path + ".boot", "8M"), (tree, path + ".root", f"{mib}M")):
+        subprocess.run(
+            ["mke2fs", "-q", "-t", "ext4", *(["-d", source] if source else []), made, size], check=True
+        )
+    with open(path, "wb") as disk:
+        disk.truncate((mib + 32) << 20)
+    table = f"label: gpt\nsize=4M, type=U\nsize=8M\nsize={mib}M\n"
+    subprocess.run(["sfdisk", "-q", path], input=table.encode(), check=True, stdout=subprocess.DEVNULL)
+    found = json.loads(subprocess.run(["sfdisk", "-J", path], check=True, capture_output=True).stdout)
+    starts = [part["start"] * 512 for part in found["partitiontable"]["partitions"]]
+    with open(path, "r+b") as disk:
+        for start, content in zip(starts[1:], (path + ".boot", path + ".root"), strict=True):
+            disk.seek(start)
+            with open(content, "rb") as filesystem:
+                shutil.copyfileobj(filesystem, disk)
 
 
 def oci_layout(

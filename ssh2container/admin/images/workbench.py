@@ -17,8 +17,13 @@ import stat
 import sys
 from typing import Any, NoReturn
 
+<<<<<<< HEAD
 from ssh2container.admin.images import confine, terminals
 from ssh2container.kernel import mounts, namespaces, process, security, signals
+=======
+from ssh2container.admin.images import confine
+from ssh2container.kernel import mounts, namespaces, process, security
+>>>>>>> 0cc2a5cc255fa26af013cdb3705b98cc78b4a7ac
 from ssh2container.plan import host
 from ssh2container.plan.operations import carry_out, proc
 from ssh2container.run import terminal
@@ -59,7 +64,7 @@ def _inside(settings: dict[str, Any], ready: int) -> None:
         _name_servers(base64.b64decode(settings["resolv_conf"]))
         step = "open a terminal"
         channel = _socket.socket(fileno=settings["channel"]) if settings["channel"] >= 0 else None
-        slave = terminals.open_inside(channel, terminal.likeness(0)) if channel else -1
+        slave = terminal.open_inside(channel, terminal.likeness(0)) if channel else -1
         step = "give up rights"
         process.set_limit(4, 0, 0)  # RLIMIT_CORE
         security.drop_bounding_set(last, CAPABILITIES)
@@ -140,7 +145,7 @@ def _become_payload(settings: dict[str, Any], slave: int) -> NoReturn:
     try:
         os.setsid()
         if slave >= 0:
-            terminals.adopt(slave)
+            terminal.adopt(slave)
         process.close_from(3)
         signals.reset()
         signals.unblock()

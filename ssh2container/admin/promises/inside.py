@@ -6,10 +6,11 @@ Each function returns None when the action worked, or raises OSError with the re
 from __future__ import annotations
 
 import _socket
+import codecs
 import os
-import socket  # noqa: F401 - getaddrinfo loads the idna codec on first use; nothing may be imported inside
 
 TIMEOUT_SECONDS = 10.0
+codecs.lookup("idna")  # getaddrinfo's, else loaded on first use: inside, where the image may have no Python
 
 
 def read(path: str) -> None:

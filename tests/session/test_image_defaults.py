@@ -1,0 +1,57 @@
+"""What an OCI image says about running it: the defaults of a session, below the policy's own words."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.host import run
+from support.login import login
+from support.material import BUSYBOX, directory, entry, oci_layout, tar
+from support.users import MakeUser
+
+CONTROL = "/usr/bin/ssh2containerctl"
+CONFIG: dict[str, object] = {
+    "Env": ["FROM_IMAGE=yes", "PATH=/app"],
+    "WorkingDir": "/app",
+    "Entrypoint": ["/app/busybox", "echo"],
+    "Cmd": ["the image's", "own"],
+}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image without a shell, of one program."""
+    layer = tar([directory("app"), entry("app/busybox", Path(BUSYBOX).read_bytes(), mode=0o755)])
+    layout = oci_layout(str(tmp_path_factory.mktemp("layout")), [layer], CONFIG)
+    name = f"s2c-test-{os.getpid()}/{secrets.token_hex(3)}"
+    run([CONTROL, "image", "import", name, f"oci:{layout}"]).ok()
+    yield name
+    run([CONTROL, "image", "rm", name]).ok()
+
+
+def test_entrypoint_and_cmd_where_there_is_no_shell(image: str, make_user: MakeUser) -> None:
+    """A login without a command runs them; a command has no shell to run in."""
+    user = make_user(f"image: {image}\n")
+    assert login(user, "-l").ok().text == "the image's own\n"
+    assert login(user, "-c", "true").status == 127
+
+
+def test_environment_and_directory(image: str, make_user: MakeUser) -> None:
+    """A listed command needs no shell: it finds the image's variables and starts in its directory."""
+    user = make_user(f"image: {image}\naccess: {{commands: [busybox]}}\n")
+    assert login(user, "-c", "busybox pwd").ok().text == "/app\n"
+    shown = login(user, "-c", "busybox env").ok().text.splitlines()
+    assert {"FROM_IMAGE=yes", "PATH=/app"} <= set(shown)
+    other = make_user(
+        f"image: {image}\nenvironment: {{FROM_IMAGE: policy}}\naccess: {{commands: [busybox]}}\n"
+    )
+    assert "FROM_IMAGE=policy" in login(other, "-c", "busybox env").ok().text.splitlines()
+
+
+def test_a_shell_of_the_policy_comes_first(image: str, make_user: MakeUser) -> None:
+    user = make_user(f"image: {image}\nshell: [/app/busybox]\n")
+    assert login(user, "-l").ok().text.startswith("BusyBox")
