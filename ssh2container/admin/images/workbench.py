@@ -17,13 +17,8 @@ import stat
 import sys
 from typing import Any, NoReturn
 
-<<<<<<< HEAD
-from ssh2container.admin.images import confine, terminals
-from ssh2container.kernel import mounts, namespaces, process, security, signals
-=======
 from ssh2container.admin.images import confine
-from ssh2container.kernel import mounts, namespaces, process, security
->>>>>>> 0cc2a5cc255fa26af013cdb3705b98cc78b4a7ac
+from ssh2container.kernel import mounts, namespaces, process, security, signals
 from ssh2container.plan import host
 from ssh2container.plan.operations import carry_out, proc
 from ssh2container.run import terminal
