@@ -66,7 +66,8 @@ class Bundle:
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Return a module of C; others the interpreter makes, as for every loader."""
-        return None if self._later[spec.name][3] else _make_c(spec.name, "")
+        file, _, _, size = self._later[spec.name]
+        return None if size else _make_c(spec.name, file)
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the code of a module that :meth:`find_spec` found."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.machinery
+import importlib.util
 import marshal
 import os
 import sys
@@ -45,7 +46,7 @@ def build(directory: str) -> str:
     now = _imports_of(OWN + ".shell")
     needed = {name for name, *_ in now}
     later = [entry for entry in _hot_modules(f"{directory}/{OWN}") if entry[0] not in needed]
-    later += [entry for entry in _builtins_of([*now, *later], anywhere=True) if entry[0] not in needed]
+    later += [entry for entry in _c_of([*now, *later], anywhere=True) if entry[0] not in needed]
     path = path_of(directory)
     with open(path + ".new", "wb") as file:
         file.write(_encode(_code(f"{directory}/{OWN}/loading.py"), now, later))
@@ -79,11 +80,12 @@ def _imports_of(name: str) -> list[Made]:
             made.append((spec.name, spec.origin, None, None))
         elif spec.name.partition(".")[0] == OWN:
             made.append((spec.name, spec.origin, spec.submodule_search_locations, _code(spec.origin)))
-    return [*_builtins_of(made, anywhere=False), *made]
+    known = {name for name, *_ in made}
+    return [*(entry for entry in _c_of(made, anywhere=False) if entry[0] not in known), *made]
 
 
-def _builtins_of(modules: list[Made], *, anywhere: bool) -> list[Made]:
-    """Return the modules of the interpreter itself that ``modules`` import and that its core can make.
+def _c_of(modules: list[Made], *, anywhere: bool) -> Iterator[Made]:
+    """Yield the modules of C that ``modules`` import and that the interpreter's core can make.
 
     anywhere: in functions, too, and not only at their top.
     """
@@ -98,8 +100,13 @@ def _builtins_of(modules: list[Made], *, anywhere: bool) -> list[Made]:
                 names.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(str(node.module))
-    usable = names.intersection(sys.builtin_module_names) - NOT_BEFORE_MAIN
-    return [(name, "", None, None) for name in sorted(usable)]
+    for name in sorted(names - NOT_BEFORE_MAIN):
+        if name in sys.builtin_module_names:
+            yield name, "", None, None
+        elif "." not in name:
+            spec = importlib.util.find_spec(name)
+            if spec and spec.origin and isinstance(spec.loader, importlib.machinery.ExtensionFileLoader):
+                yield name, spec.origin, None, None
 
 
 def _watch(complete: list[ModuleType]) -> None:
