@@ -161,7 +161,7 @@ class Companions:
             self._writing = recorder.blocked
             writing = select.EPOLLOUT if self._writing else 0
             self._poll.modify(recorder.descriptor, select.EPOLLIN | select.EPOLLRDHUP | writing)
-        if self._relay is not None:
+        if self._relay is not None and self._relay.held and not recorder.full:
             self._relay.flush()
 
     def _drop(self, recorder: recording.Recorder) -> None:

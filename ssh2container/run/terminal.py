@@ -29,8 +29,8 @@ _SIZE_OF_TERMIOS, _SIZE_OF_WINSIZE = 60, 8
 _CHUNK = 4096
 _FULL = 4095
 """What one read of a busy terminal returns at most: there may be more (n_tty.c, N_TTY_BUF_SIZE)."""
-_ROUNDS = 64
-"""So many pieces are copied before anything else is looked at, and recorded as shown at once: some 4 ms."""
+_ROUNDS = 16
+"""So many pieces are copied before anything else is looked at, and recorded as shown at once: some 1 ms."""
 _IFLAGS = 0o1 | 0o2 | 0o10 | 0o20 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000
 """IGNBRK BRKINT PARMRK INPCK ISTRIP INLCR IGNCR ICRNL IXON, as cfmakeraw(3) clears them."""
 _OPOST = 0o1
@@ -88,7 +88,7 @@ class Relay:
     programs, say a pager behind a pipe, may be reading there.
 
     greeting: shown first. active: when something was typed or shown last, of time.monotonic().
-    traffic: how many bytes were typed and shown.
+    traffic: how many bytes were typed and shown. held: whether the payload waits for its recording.
     """
 
     def __init__(self, poll: select.epoll, master: int, greeting: bytes = b"") -> None:
@@ -110,6 +110,7 @@ class Relay:
         self.active = time.monotonic()
         self._typed, self._shown = 0, len(greeting)
         self.recorder: Recorder | None = None
+        self.held = False
         self.views = Views(greeting)
         self.resize()
 
@@ -218,7 +219,7 @@ class Relay:
             self._inward = self._write(self.master, self._inward)
         if self._outward:
             self._outward = self._write(self.outer, self._outward)
-        held = self.recorder is not None and self.recorder.full
+        self.held = held = self.recorder is not None and self.recorder.full
         self._watch(self.outer, reading=self._typing and not self._inward, writing=bool(self._outward))
         self._watch(self.master, reading=not self._outward and not held, writing=bool(self._inward))
 

@@ -13,7 +13,19 @@ from support.ledger import CACHE, Ledger
 from support.syslog import Syslog
 from support.users import Users
 
-from benchmarks import images, machine, memory, metadata, peers, scale, start_up, table, terminal, throughput
+from benchmarks import (
+    ground,
+    images,
+    machine,
+    memory,
+    metadata,
+    peers,
+    scale,
+    start_up,
+    table,
+    terminal,
+    throughput,
+)
 from benchmarks.table import Section
 
 POLICY = "image: host\n"
@@ -58,6 +70,7 @@ def main(
     """Measure the installed product. SECTIONS: what to measure, by default everything."""
     if with_peers:
         peers.install()
+    ground.unify_cgroups()
     about = machine.describe()
     ledger, log = Ledger.open(), Syslog()
     users = Users(ledger)
@@ -70,7 +83,7 @@ def main(
         watched, recorded = users.make(seen), users.make(seen + "record: {terminal: true}\n")
         run(["/usr/bin/ssh2containerctl", "compile"]).ok()
         tables: dict[str, Callable[[], Section]] = {
-            "start-up": lambda: start_up.measure(ours, rounds, _directory(ledger)),
+            "start-up": lambda: start_up.measure(users, ours, rounds, _directory(ledger)),
             "memory": lambda: memory.measure(ours, tuple({min(20, sessions), sessions})),
             "throughput": lambda: throughput.measure(roomy, plain, mib, 5, _directory(ledger)),
             "metadata": lambda: metadata.measure(users, files, 9, _directory(ledger)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -14,11 +15,12 @@ Command = Sequence[str]
 _PRIORITY = 50
 
 
-def as_user(user: User, work: Callable[[], Any]) -> Any:
+def as_user(user: User, work: Callable[[], Any], *, first: bool = True) -> Any:
     """Run ``work`` in a process of the user's own and return what it returns (of what JSON has).
 
-    Where the kernel lets us, that process and its children go before all others (SCHED_FIFO,
-    sched(7)): the machine may be busy.
+    first: where the kernel lets us, that process and its children go before all others (SCHED_FIFO,
+    sched(7)), because the machine may be busy. A program of many threads that wait for each other gets
+    slower by it.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -26,10 +28,9 @@ def as_user(user: User, work: Callable[[], Any]) -> Any:
         status = 1
         try:
             os.close(reader)
-            try:
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
-            except PermissionError:
-                pass
+            with contextlib.suppress(PermissionError):
+                if first:
+                    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_PRIORITY))
             os.initgroups(user.name, user.gid)
             os.setresgid(user.gid, user.gid, user.gid)
             os.setresuid(user.uid, user.uid, user.uid)

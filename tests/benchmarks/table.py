@@ -38,11 +38,12 @@ class Row:
 
 @dataclass
 class Section:
-    """The rows of one subject. note: how to read them."""
+    """The rows of one subject. note: how to read them. absent: what was not measured, and why."""
 
     title: str
     note: str
     rows: list[Row]
+    absent: dict[str, str] = field(default_factory=dict)
 
 
 def as_json(machine: dict[str, str], sections: Sequence[Section]) -> str:
@@ -50,7 +51,7 @@ def as_json(machine: dict[str, str], sections: Sequence[Section]) -> str:
     data = []
     for section in sections:
         rows = [{**asdict(row), "median": row.median, "minimum": row.minimum} for row in section.rows]
-        data.append({"title": section.title, "note": section.note, "rows": rows})
+        data.append({"title": section.title, "note": section.note, "rows": rows, "absent": section.absent})
     return json.dumps({"machine": machine, "sections": data}, indent=2)
 
 
@@ -71,3 +72,5 @@ def show(machine: dict[str, str], sections: Sequence[Section]) -> None:
             table.add_row(row.name, *figures, ratio, row.against, row.bar)
         console.print()
         console.print(table)
+        for name, why in section.absent.items():
+            console.print(f"not measured: {name}: {why}", markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from support.login import finish, login, start
 from support.material import busybox_tree
 from support.users import MakeUser, User
 
-from ssh2container.admin.enrol.ranges import own_range
+from ssh2container.admin.enrol.grants import own_range
 from ssh2container.admin.images import collect
 from ssh2container.admin.images.ids import set_aside
 from ssh2container.admin.images.store import Store

@@ -22,6 +22,7 @@ from ssh2container.record.keeper import (
     Keeper,
     Refused,
     begin,
+    escaped,
     head,
 )
 
@@ -95,3 +96,8 @@ def test_time_never_goes_back() -> None:
 def test_what_is_no_recording_is_refused(frames: bytes) -> None:
     with pytest.raises(Refused):
         kept([frames])
+
+
+@given(st.text() | st.text('\\"\r\n\t\x1b\x00\x07\x08\x7f/ué', max_size=40))
+def test_escapes_are_those_of_json(text: str) -> None:
+    assert json.loads(b'"' + escaped(text.encode()) + b'"') == text

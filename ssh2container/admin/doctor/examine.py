@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.doctor import code, kernel, logind, routes, servers, state, trial
+from ssh2container.admin.doctor import code, kernel, logind, ranges, routes, servers, state, trial
 from ssh2container.admin.enrol.account import enrolled_names, find
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def examine(
         ("code", code.examine),
         ("policies", state.compiled),
         ("log", state.logging),
+        ("ranges of ids", ranges.examine),
         ("host", routes.of_host),
     ):
         advance(title)

@@ -21,8 +21,8 @@ from ssh2container.admin.enrol.changes import (
     recorded_shell,
     tmpfiles_entry,
 )
+from ssh2container.admin.enrol.grants import GrantRange, RevokeRange
 from ssh2container.admin.enrol.idmapped import HideImages, ShowImages
-from ssh2container.admin.enrol.ranges import GrantRange
 from ssh2container.admin.language import building
 from ssh2container.admin.sshd import DROP_IN
 from ssh2container.admin.sshd.effective import binary
@@ -224,6 +224,7 @@ def disabling(account: Account, *, restore_shell: bool = False) -> list[Change]:
         RemoveFile(f"{TMPFILES}/ssh2container-{account.uid}.conf"),
         RemoveRuntimeDirectory(account),
         HideImages(account),
+        RevokeRange(account),
         *after,
     ]
 

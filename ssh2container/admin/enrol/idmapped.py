@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.enrol.change import Change
-from ssh2container.admin.enrol.ranges import own_range
+from ssh2container.admin.enrol.grants import own_range
 from ssh2container.admin.images import ids
 from ssh2container.admin.images.store import Store
 from ssh2container.errors import SessionError
