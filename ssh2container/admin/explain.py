@@ -125,7 +125,8 @@ def meanwhile(plan: Plan, policy: Policy) -> list[tuple[str, str]]:
     if plan.greeting:
         key = next((key for key in ("banner", "motd") if getattr(policy, key)), "welcome")
         lines = len(plan.greeting.splitlines())
-        found.append((key, f"show {lines} lines on the terminal first"))
+        once = ", what is kept and what is gone at the first login alone" if plan.welcome else ""
+        found.append((key, f"show {lines} lines on the terminal first{once}"))
     limits = plan.deadlines
     if limits is not None:
         grace = f"ask it to end, and kill it after {spell(plan.grace)}"
