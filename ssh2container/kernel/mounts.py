@@ -40,11 +40,6 @@ MOVE_ON_DESCRIPTOR = 0x4 | 0x40
 """MOVE_MOUNT_F_EMPTY_PATH and MOVE_MOUNT_T_EMPTY_PATH."""
 
 
-def make_private() -> None:
-    """Cut this mount namespace's propagation from and to the host (mount_namespaces(7))."""
-    libc.syscall("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
-
-
 def mount(kind: str, target: str, flags: int, options: str) -> None:
     """Mount a new filesystem of ``kind`` (tmpfs, proc, devpts, overlay) on ``target``."""
     what = kind.encode()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import posix as os
 
 from ssh2container import paths
 
-from . import _syscall, libc
+from . import _syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,28 +80,3 @@ def map_range(
     refused = [program for program, helper in running if os.waitpid(helper, 0)[1] != 0]
     if refused:
         raise OSError(1, "it refused the map", refused[0])  # EPERM
-
-
-def forbid_nested() -> None:
-    """Allow no user namespace below this one, whoever asks (namespaces(7), max_user_namespaces)."""
-    write_file("/proc/sys/user/max_user_namespaces", "0")
-
-
-def set_hostname(name: str) -> None:
-    """Name the UTS namespace."""
-    os_name = name.encode()
-    libc.syscall("sethostname", os_name, len(os_name))
-
-
-def loopback_up() -> None:
-    """Bring up ``lo``, the only interface of a new network namespace (netdevice(7))."""
-    import _socket
-
-    siocsifflags = 0x8914
-    iff_up = 0x1
-    with_flags = b"lo".ljust(16, b"\0") + iff_up.to_bytes(2, "little") + bytes(22)
-    probe = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-    try:
-        fcntl.ioctl(probe.fileno(), siocsifflags, with_flags)
-    finally:
-        probe.close()

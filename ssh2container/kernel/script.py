@@ -27,7 +27,7 @@ _DIRECTORY, _FILE, _LINK = 0, 1, 2
 _AT_PATH, _AT_SLOT, _AT_DEVICE = 0, 1, 2
 _ARGUMENTS = 6
 _DEFAULT_MODE = -1
-_MARGIN = bytes(128)
+MARGIN = bytes(128)
 """Behind the texts, so that nothing that the kernel answers is written past their end."""
 _EINVAL, _EMFILE = 22, 24
 _SLOTS = 512
@@ -206,7 +206,7 @@ class Script:
 
     def finish(self) -> bytearray:
         """Return the texts as the interpreter wants them."""
-        return self.texts + _MARGIN
+        return self.texts + MARGIN
 
     def run(self) -> tuple[int, int] | None:
         """Carry the script out in this process; return (record, errno) of the step that failed."""

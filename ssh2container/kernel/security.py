@@ -1,6 +1,6 @@
 """Giving up rights, for good: capabilities, securebits, no_new_privs, seccomp, keyrings.
 
-Sources: capabilities(7), prctl(2), seccomp(2), keyctl_join_session_keyring(3).
+Sources: capabilities(7), prctl(2), seccomp(2).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import _prctl
 from . import libc
 
 _SECCOMP_SET_MODE_FILTER = 1
-_KEYCTL_JOIN_SESSION_KEYRING = 1
 _LAST_KNOWN_TO_PRCTL = 40  # CAP_CHECKPOINT_RESTORE; python-prctl refuses numbers it does not know
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -51,11 +50,6 @@ def set_capabilities(capabilities: frozenset[int]) -> None:
 def forbid_new_privileges() -> None:
     """No execve may give rights from here on (PR_SET_NO_NEW_PRIVS)."""
     _prctl.prctl(_prctl.PR_SET_NO_NEW_PRIVS, 1)
-
-
-def new_session_keyring() -> None:
-    """Leave the caller's session keyring, whose keys would otherwise be readable inside."""
-    libc.syscall("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, 0)
 
 
 RECORD = 1 << 1

@@ -13,7 +13,7 @@ from binascii import crc32
 
 from ssh2container import paths
 from ssh2container.errors import SessionError
-from ssh2container.kernel.script import Script
+from ssh2container.kernel.script import MARGIN, Script
 from ssh2container.plan import operations
 
 from . import channel
@@ -29,6 +29,7 @@ _MAGIC = b"sorder01"
 _HEAD = _struct.Struct("=8s12I2q")
 _WRITABLE, _CALL, _SHARED = 1, 2, 4
 _F_ADD_SEALS, _SEALED = 1033, 0xF
+_EFBIG = 27
 _OPENING, _MAKING = b"o", b"i"
 
 
@@ -44,11 +45,10 @@ def write(plan: Plan, like: bytes, *, writable: bool = False) -> int:
     attempts = [[paths.fsencode(path), *arguments] for path, arguments in plan.program.attempts]
     wanted = request(like, paths.fsencode(plan.directory), umask, plan.environment, attempts)
     names = channel.pack((plan.session.encode(), plan.container, paths.fsencode(plan.image.name)))
-    # The records first, which want to be aligned; the texts as what the interpreter of scripts expects.
+    # The records first, which want to be aligned.
     records = b"".join(making.records + confining.records)
-    texts = confining.finish()
     at_texts = _HEAD.size + len(records)
-    at_request = at_texts + len(texts)
+    at_request = at_texts + len(making.texts) + len(MARGIN)
     at_names = at_request + len(wanted)
     flags = _WRITABLE * writable | _CALL * (plan.call is not None) | _SHARED * plan.shared
     linger = -1 if plan.linger < 0 else int(plan.linger * 1000)
@@ -59,18 +59,19 @@ def write(plan: Plan, like: bytes, *, writable: bool = False) -> int:
         len(making.records),
         len(confining.records),
         at_texts,
-        len(confining.texts),
+        len(making.texts),
         at_request,
         len(wanted),
         at_names,
         len(names),
     )
     times = linger, int(plan.grace * 1000)
-    content = b"".join((_HEAD.pack(_MAGIC, *fields, 0, *times), records, texts, wanted, names))
-    checked = _HEAD.pack(_MAGIC, *fields, crc32(content), *times)
-    content = checked + content[_HEAD.size :]
+    rest = (records, making.texts, MARGIN, wanted, names)
+    check = crc32(_HEAD.pack(_MAGIC, *fields, 0, *times))
+    for part in rest:
+        check = crc32(part, check)
     try:
-        return _file(content, seals=0 if writable else _SEALED)
+        return _file((_HEAD.pack(_MAGIC, *fields, check, *times), *rest), seals=0 if writable else _SEALED)
     except OSError as error:
         what, why = "cannot hand over what the container is to be", error.strerror or ""
         raise SessionError(what, why, "", "order", error.errno or 0) from None
@@ -96,7 +97,7 @@ def texts_at(head: bytes) -> int:
 
 def seal(content: bytes) -> int:
     """Return the descriptor of a file in memory that nobody can change any more. Raises OSError."""
-    return _file(content, seals=_SEALED)
+    return _file((content,), seals=_SEALED)
 
 
 def error_of(plan: Plan, failed: bytes) -> SessionError:
@@ -129,14 +130,19 @@ def _word(word: bytes) -> bytes:
     return word if pattern is None else word + b"\0" + pattern
 
 
-def _file(content: bytes, seals: int) -> int:
+def _file(parts: tuple[bytes | bytearray, ...], seals: int) -> int:
     file = os.memfd_create("order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        while content:
-            content = content[os.write(file, content) :]
+        _fill(file, parts)
         if seals:
             fcntl.fcntl(file, _F_ADD_SEALS, seals)
     except OSError:
         os.close(file)
         raise
     return file
+
+
+def _fill(file: int, parts: tuple[bytes | bytearray, ...]) -> None:
+    written = os.writev(file, parts)
+    if written != sum(map(len, parts)):
+        raise OSError(_EFBIG, "a limit on the size of files lets only a part of it through")

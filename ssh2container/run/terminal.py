@@ -1,4 +1,4 @@
-"""The payload's own terminal, and the monitor's relay between it and the client's.
+"""The monitor's relay between the client's terminal and the payload's own.
 
 The pair belongs to the container's devpts: the payload finds its terminal under /dev/pts, and what
 it pushes into that terminal's input (TIOCSTI) never reaches the client's (pts(4), tty_ioctl(4)).
@@ -12,19 +12,16 @@ import posix as os
 import select
 import time
 
-from . import channel
 from .views import PLACE, Views
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
     from collections.abc import Sequence
 
     from ssh2container.record.recorder import Recorder
 
 _TCGETS, _TCSETS = 0x5401, 0x5402
-_TIOCSCTTY, _TIOCGWINSZ, _TIOCSWINSZ = 0x540E, 0x5413, 0x5414
-_TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441
+_TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
 _SIZE_OF_TERMIOS, _SIZE_OF_WINSIZE = 60, 8
 _CHUNK = 4096
 _FULL = 4095
@@ -47,36 +44,6 @@ def likeness(descriptor: int | None = None) -> bytes:
     modes: bytes = fcntl.ioctl(descriptor, _TCGETS, bytes(_SIZE_OF_TERMIOS))
     size: bytes = fcntl.ioctl(descriptor, _TIOCGWINSZ, bytes(_SIZE_OF_WINSIZE))
     return modes + size
-
-
-def open_inside(monitor: _socket.socket, like: bytes) -> int:
-    """In pid 1, rooted in the container: open a terminal pair, send the monitor its side, return ours.
-
-    The new terminal starts with the modes and the window size of the client's, so that the
-    payload's first byte already meets both. like: both, of :func:`likeness`.
-    """
-    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        fcntl.ioctl(master, _TIOCSPTLCK, bytes(4))
-        slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        fcntl.ioctl(slave, _TCSETS, like[:_SIZE_OF_TERMIOS])
-        fcntl.ioctl(slave, _TIOCSWINSZ, like[_SIZE_OF_TERMIOS:])
-        channel.send_descriptor(monitor, channel.TERMINAL, master)
-    finally:
-        os.close(master)
-    return slave
-
-
-def adopt(slave: int) -> None:
-    """In the payload, leader of its session: take ``slave`` as the controlling terminal.
-
-    It replaces those of the standard descriptors that are a terminal; others, say a file that su
-    was told to write to, stay.
-    """
-    fcntl.ioctl(slave, _TIOCSCTTY, 0)
-    for descriptor in (0, 1, 2):
-        if os.isatty(descriptor):
-            os.dup2(slave, descriptor)
 
 
 class Relay:

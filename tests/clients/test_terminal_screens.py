@@ -157,8 +157,8 @@ def test_less(both: Emulators) -> None:
 
 def test_mouse_paste_and_second_screen(both: Emulators) -> None:
     def on(emulator: Emulator) -> str:
-        emulator.line(r"clear; printf '\e[?1049h\e[?1002h\e[?1006h\e[?25l\e[?1hprogram'")
-        return emulator.wait("program")
+        emulator.line(r"clear; printf '\e[?1049h\e[?1002h\e[?1006h\e[?25l\e[?1hprogram-'$((1 + 1))")
+        return emulator.wait("program-2")
 
     def off(emulator: Emulator) -> str:
         emulator.line(r"printf '\e[?1l\e[?25h\e[?1006l\e[?1002l\e[?1049l'; clear; echo off-$((1 + 1))")

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ssh2container.kernel import mounts, namespaces, process, security
+from ssh2container.plan.operations import carry_out, identity
+from ssh2container.plan.operations.filesystem import MakeMountsPrivate
 
 _READ_ONLY = mounts.ATTR_RDONLY | mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 _LAST_CAPABILITY = "/proc/sys/kernel/cap_last_cap"
@@ -80,7 +82,7 @@ def _inside(settings: dict[str, Any], ready: int) -> None:
         # and yet the program has no more than everybody's right to what it finds there.
         trees = _open_trees(settings)
         if not settings["nested"]:
-            namespaces.forbid_nested()
+            carry_out(identity.ForbidNestedNamespaces())
         step = "become an unprivileged id"
         become_unprivileged()
         step = "build the sandbox's root"
@@ -111,8 +113,8 @@ def prepare(ready: int) -> None:
     process.die_with_parent(signal.SIGKILL)
     if os.read(ready, 1) != b"!":
         os._exit(125)
-    security.new_session_keyring()
-    mounts.make_private()
+    carry_out(identity.NewSessionKeyring())
+    carry_out(MakeMountsPrivate())
 
 
 def last_capability() -> int:

@@ -17,10 +17,10 @@ import stat
 import sys
 from typing import Any, NoReturn
 
-from ssh2container.admin.images import confine
-from ssh2container.kernel import mounts, namespaces, process, security, signals
+from ssh2container.admin.images import confine, terminals
+from ssh2container.kernel import mounts, process, security, signals
 from ssh2container.plan import host
-from ssh2container.plan.operations import carry_out, proc
+from ssh2container.plan.operations import carry_out, identity, network, proc
 from ssh2container.run import terminal
 
 CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 10, 18, 29, 31))
@@ -48,18 +48,18 @@ def _inside(settings: dict[str, Any], ready: int) -> None:
         devices = {
             name: mounts.clone_tree("/dev/" + name, recursive=False) for name in (*confine.DEVICES, "tty")
         }
-        namespaces.forbid_nested()
+        carry_out(identity.ForbidNestedNamespaces())
         step = "become an unprivileged id"
         confine.become_unprivileged()
-        namespaces.set_hostname(settings["hostname"])
+        carry_out(identity.SetHostname(settings["hostname"]))
         if not settings["network"]:
-            namespaces.loopback_up()
+            carry_out(network.LoopbackUp())
         step = "mount the container's file systems"
         _mount(tree, devices)
         _name_servers(base64.b64decode(settings["resolv_conf"]))
         step = "open a terminal"
         channel = _socket.socket(fileno=settings["channel"]) if settings["channel"] >= 0 else None
-        slave = terminal.open_inside(channel, terminal.likeness(0)) if channel else -1
+        slave = terminals.open_inside(channel, terminal.likeness(0)) if channel else -1
         step = "give up rights"
         process.set_limit(4, 0, 0)  # RLIMIT_CORE
         security.drop_bounding_set(last, CAPABILITIES)
@@ -140,7 +140,7 @@ def _become_payload(settings: dict[str, Any], slave: int) -> NoReturn:
     try:
         os.setsid()
         if slave >= 0:
-            terminal.adopt(slave)
+            terminals.adopt(slave)
         process.close_from(3)
         signals.reset()
         signals.unblock()
