@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -330,6 +331,14 @@ static PyObject *door_matches(PyObject *self, PyObject *arguments)
         matches((const uint8_t *)name, (size_t)name_size, (const uint8_t *)pattern, (size_t)pattern_size));
 }
 
+/* What was allocated to make the container and is free again goes back to the kernel. */
+static PyObject *door_trim(PyObject *self, PyObject *nothing)
+{
+    (void)self, (void)nothing;
+    malloc_trim(0);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"syscall", door_syscall, METH_VARARGS, "syscall(name, number, *arguments) -> int"},
     {"clone", door_clone, METH_VARARGS, "clone(flags) -> (pid, pidfd), (0, -1) in the child"},
@@ -338,6 +347,7 @@ static PyMethodDef methods[] = {
     {"contain", door_contain, METH_VARARGS, "contain(descriptors, records, texts): be pid 1; returns in the payload"},
     {"expand", door_expand, METH_VARARGS, "expand(literal, pattern, home) -> words"},
     {"matches", door_matches, METH_VARARGS, "matches(name, pattern) -> bool"},
+    {"trim", door_trim, METH_NOARGS, "trim(): give free memory back to the kernel"},
     {"address", door_address, METH_O, "address(buffer) -> int, valid while the buffer is kept"},
     {NULL, NULL, 0, NULL},
 };

@@ -8,7 +8,7 @@ import select
 import time
 
 from ssh2container.errors import SessionError
-from ssh2container.kernel import process, signals
+from ssh2container.kernel import _syscall, process, signals
 from ssh2container.record import registry
 
 from . import channel, order
@@ -106,9 +106,10 @@ class Monitor:
         companions: the plan's deadlines and recorder. Raises the SessionError of the step that failed.
         """
         self._companions = companions
-        # The entry script disabled it. What exists is left alone, and stays shared with pid 1.
+        # The entry script disabled it. What exists is left alone.
         gc.freeze()
         gc.enable()
+        _syscall.trim()
         try:
             while self._turn():
                 pass

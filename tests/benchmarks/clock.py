@@ -12,6 +12,8 @@ from typing import Any
 from support.users import User
 
 Command = Sequence[str]
+INTERPRETER: Command = ("/usr/bin/python3", "-I", "-S", "-c", "pass")
+"""The least that any program in Python takes."""
 _PRIORITY = 50
 
 

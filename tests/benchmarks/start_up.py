@@ -7,12 +7,12 @@ import statistics
 from support.users import SHELL, User, Users
 
 from benchmarks import ground, peers
-from benchmarks.clock import Command, as_user, interleaved
+from benchmarks.clock import INTERPRETER, Command, as_user, interleaved
 from benchmarks.peers import Peer
 from benchmarks.table import Row, Section
 
 OURS = "ssh2container -c true"
-INTERPRETER = "python3 -I -S -c pass"
+BARE = "python3 -I -S -c pass"
 LIMIT_BAR = "<= 1.25, aim 1.0"
 FIREJAIL_BAR = ">= 2"
 
@@ -30,19 +30,18 @@ def measure(users: Users, user: User, rounds: int, place: str) -> Section:
         return [peer for peer in candidates if not reasons[peer.name]]
 
     with ground.kernel_thread():
-        commands: dict[str, Command] = {OURS: [SHELL, "-c", "true"]}
-        commands[INTERPRETER] = ["/usr/bin/python3", *INTERPRETER.split()[1:]]
+        commands: dict[str, Command] = {OURS: [SHELL, "-c", "true"], BARE: INTERPRETER}
         commands |= {peer.name: peer.timed() for peer in that_run(peers.of_user(user, f"{place}/user"))}
         times = as_user(user, lambda: interleaved(commands, rounds, user.environment()))
     rows = {name: Row(name, "ms", samples) for name, samples in times.items()}
     for name, row in rows.items():
-        if name not in (OURS, INTERPRETER):
+        if name not in (OURS, BARE):
             row.ratio, row.against = row.median / rows[OURS].median, "it / ours"
     if peers.FIREJAIL in rows:
         rows[peers.FIREJAIL].bar = FIREJAIL_BAR
     table = list(rows.values())
     if peers.BUBBLEWRAP in rows:
-        table[1:1] = _limit(rows[OURS], rows[INTERPRETER], rows[peers.BUBBLEWRAP])
+        table[1:1] = _limit(rows[OURS], rows[BARE], rows[peers.BUBBLEWRAP])
     session = Peer(OURS, [SHELL, "-c"], user, ("true",))
     others = [*peers.slow_ones(user, f"{place}/slow"), *peers.of_others(users, f"{place}/others")]
     for peer in that_run(others):

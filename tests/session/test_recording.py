@@ -17,7 +17,8 @@ from collections.abc import Iterator
 import pexpect
 import pytest
 from support.collector import OWNER, PROGRAM, SOCKET, Collecting, collecting
-from support.host import Done, run, until
+from support.host import Done, processes, run, until
+from support.leaks import tidy_after_a_killed_monitor
 from support.login import inside, login
 from support.outer import outer
 from support.syslog import Syslog
@@ -301,6 +302,21 @@ def test_a_directory_of_the_users_own(make_user: MakeUser) -> None:
     assert os.stat(path).st_uid == user.uid
     told = run(["/usr/bin/ssh2containerctl", "explain", user.name])
     assert "can change" in told.ok().text
+
+
+def test_what_a_killed_monitor_had_handed_over_is_kept(make_user: MakeUser) -> None:
+    """Its keeper writes it and goes, too; the recording has no end."""
+    user = make_user(POLICY.replace("true}", "true, to: user_directory}"))
+    directory = f"{user.home}/.ssh2container/recordings"
+    with outer(user, "-c", "echo ready; exec sleep 1000") as session:
+        session.expect(b"ready")
+        (name,) = os.listdir(directory)
+        until(lambda: "ready" in shown(f"{directory}/{name}"), "it is on the disk")
+        os.kill(session.process.pid, signal.SIGKILL)
+        session.ended()
+    until(lambda: not processes(user.uid), "nothing runs any more, the keeper included")
+    tidy_after_a_killed_monitor(user)
+    assert [code for code, _ in events(f"{directory}/{name}")] == ["o"]
 
 
 def test_two_sessions_have_two_recordings(make_user: MakeUser, collector: Collecting) -> None:
