@@ -11,6 +11,8 @@ from support import emulated
 from support.emulated import TREE, WHEELS, System
 from support.host import Done, until
 
+pytestmark = pytest.mark.timeout(1500)  # the first test makes the system, all of them wait for an emulator
+
 SLOW_SECONDS = 120.0
 """How long the emulated machine may take where a real one takes a moment."""
 ADD_USERS = """
