@@ -30,6 +30,8 @@ _USUAL = bytes(number for number in range(0x20, 256) if number not in b'"\\') + 
 _ESCAPES = {0x08: b"\\b", 0x09: b"\\t", 0x0C: b"\\f", 0x22: b'\\"'}
 _SIGNS = 6
 """The longest that a size of a window or an exit status may be, each number in characters."""
+_LONGEST_TIME = 12
+"""Digits of the time when a recording began: int() refuses thousands of them by an error of its own."""
 
 
 class Refused(Exception):
@@ -168,7 +170,9 @@ class Keeper:
             raise Refused("that is no frame of a recorder")
 
     def _header(self, words: list[str]) -> None:
-        if len(words) < 4 or not all(word.isdecimal() for word in words[:3]):  # noqa: PLR2004
+        longest = zip(words, (_SIGNS - 1, _SIGNS - 1, _LONGEST_TIME), strict=False)
+        good = all(word.isdecimal() and len(word) <= most for word, most in longest)
+        if not good or len(words) < 4:  # noqa: PLR2004
             raise Refused("that is no beginning of a recording")
         columns, rows, timestamp = (int(word) for word in words[:3])
         pairs = [word.partition("=") for word in words[4:]]

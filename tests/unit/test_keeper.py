@@ -87,6 +87,8 @@ def test_time_never_goes_back() -> None:
         frame(BEGIN, HEADER) + frame(BEGIN, HEADER),
         frame(BEGIN, b"80"),
         frame(BEGIN, b"80\0x\x000\0title"),
+        frame(BEGIN, b"80\x0024\0" + b"1" * 13 + b"\0title"),
+        frame(BEGIN, b"9" * 5000 + b"\x0024\x000\0title"),
         frame(BEGIN, HEADER) + frame(RESIZE, b"80"),
         frame(BEGIN, HEADER) + frame(RESIZE, b'1x1"], ["'),
         frame(BEGIN, HEADER) + frame(EXIT, b"1]"),
