@@ -81,12 +81,19 @@ class RevokeRange(GrantRange):
 def own_range(name: str) -> Range | None:
     """Return the first range that the user ``name`` has for himself, in both files; None without one.
 
-    useradd(8) gives one to each new user, which rootless containers use too.
+    useradd(8) gives one to each new user, which rootless containers use too. One that others have as
+    well, as when somebody copied a line, is nobody's own.
     """
     shared = set_aside()
+    listed = [[*entries(path)] for path in FILES]
     uids, gids = (
-        [(first, count) for whose, first, count in entries(path) if whose == name and count >= COUNT]
-        for path in FILES
+        [(first, count) for whose, first, count in lines if whose == name and count >= COUNT]
+        for lines in listed
     )
-    own = (Range(first) for first, count in uids if (first, count) in gids)
-    return next((found for found in own if shared is None or found.base != shared.base), None)
+    others = [(first, first + count) for lines in listed for whose, first, count in lines if whose != name]
+    if shared is not None:
+        others.append((shared.base, shared.base + COUNT))
+    for first, count in uids:
+        if (first, count) in gids and not any(low < first + COUNT and first < high for low, high in others):
+            return Range(first)
+    return None
