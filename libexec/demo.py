@@ -276,8 +276,9 @@ class Demo:
     def nothing_left(self) -> list[str]:
         """Look for what the sessions may have left behind."""
         self.wait(lambda: not self.processes_of_user(), f"all processes of {USER} end")
-        left = os.listdir(f"/run/ssh2container/{self.uid}")
-        prove(not left, f"/run/ssh2container/{self.uid} is empty (found {left})")
+        # .welcomed notes which welcome the user has read.
+        left = [name for name in os.listdir(f"/run/ssh2container/{self.uid}") if name != ".welcomed"]
+        prove(not left, f"no session is left in /run/ssh2container/{self.uid} (found {left})")
         return [f"after the last logout: no process of {USER}, nothing in /run/ssh2container/{self.uid}"]
 
     def processes_of_user(self) -> list[str]:

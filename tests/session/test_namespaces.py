@@ -37,8 +37,8 @@ def test_two_sessions_share_no_namespace(user: User) -> None:
 def test_two_sessions_see_nothing_of_each_other(user: User) -> None:
     with live(user) as one, live(user) as two:
         one.ask("echo secret >/tmp/a; echo secret >~/b; echo secret >/dev/shm/c; mkdir /run/d 2>/dev/null")
-        one.ask("sleep 987654 & ipcmk -M 100 >/dev/null; ipcmk -S 1 >/dev/null; ipcmk -Q >/dev/null")
-        assert "987654" in one.ask("ps ax")
+        one.ask("ipcmk -M 100 >/dev/null; ipcmk -S 1 >/dev/null; ipcmk -Q >/dev/null")
+        one.ask("sleep 987654 & while ! ps ax | grep -q '[9]87654'; do :; done")
         assert "987654" not in two.ask("ps ax")
         assert two.ask("cat /tmp/a ~/b /dev/shm/c 2>/dev/null; ls -d /run/d 2>/dev/null") == ""
         assert len(one.ask("ipcs | grep -c 0x").split()) == 1
