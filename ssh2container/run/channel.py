@@ -67,7 +67,8 @@ def receive_all(end: _socket.socket, most: int = 4) -> tuple[bytes, bytes, list[
     try:
         message, ancillary, _, _ = end.recvmsg(_LIMIT, size, _socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
-        return b"", b"", []
+        # The other side ended before it had read all of ours. It is told once, and before its last words.
+        message, ancillary, _, _ = end.recvmsg(_LIMIT, size, _socket.MSG_CMSG_CLOEXEC)
     attached: list[int] = []
     for level, kind, data in ancillary:
         if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):

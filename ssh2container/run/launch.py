@@ -96,7 +96,10 @@ def start(
     # Not before: a child of a process that is not dumpable cannot write its own maps.
     perform(plan.monitor[1:], pid)
     if waited_for:
-        ours.send(channel.GO)
+        try:
+            ours.send(channel.GO)
+        except OSError:
+            pass  # as below
     # Meanwhile pid 1 has been starting.
     like = b""
     if plan.terminal:
