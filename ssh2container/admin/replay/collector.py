@@ -174,7 +174,8 @@ class Collector:
     def _serve(self, recording: Recording) -> None:
         try:
             goes_on = recording.read()
-        except Refused as why:
+        except (Refused, OSError) as why:
+            # One user's recording may not end, whatever became of another's.
             recording.refuse(str(why))
             goes_on = False
         if not goes_on:
