@@ -130,7 +130,7 @@ def forwarding(client: Client, *options: str) -> Iterator[subprocess.Popen[bytes
     try:
         yield process
     finally:
-        process.terminate()
+        process.kill()  # ssh misses a SIGTERM that comes just before it begins to wait
         process.communicate(timeout=20)
 
 
