@@ -34,8 +34,8 @@ _ABANDONED_S = 60.0
 """After this time an entry that never got its name is one whose maker was killed."""
 _LOCK_DEADLINE_S = 15.0
 _WAITING = 16
-_FEW, _SIZE_OF_NAME = 16, 20
-"""So many files are looked at by every login; what each adds to the size of a directory in memory (tmpfs)."""
+_FEW = 16
+"""So many files are looked at by every login."""
 
 
 class Entry:
@@ -62,12 +62,12 @@ class Entry:
 
     def write(self, fields: Mapping[str, str]) -> None:
         """Say what the session is, in one write: nobody reads half of it."""
+        lines = [f"format {FORMAT}", f"monitor {os.getpid()} {started(os.getpid())}"]
+        lines += [f"{key} {printable(value[:LONGEST_VALUE])}" for key, value in fields.items() if value]
         try:
-            lines = [f"format {FORMAT}", f"monitor {os.getpid()} {started(os.getpid())}"]
-            lines += [f"{key} {printable(value[:LONGEST_VALUE])}" for key, value in fields.items() if value]
             os.pwrite(self.descriptor, ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace"), 0)
         except OSError:
-            pass  # /run is full, or no descriptor is left; the entry still counts
+            pass  # /run is full; the entry still counts
 
     def leave(self) -> None:
         """Remove the entry: the session is over."""
@@ -99,11 +99,12 @@ def enter(name: str, maximum: int | None = None, *, needed: bool = False) -> Ent
     try:
         if maximum is None:
             # Only a killed monitor leaves its entry behind: where there are many, now and then is enough.
-            if name[:1] == "0" or os.stat(directory).st_size <= _FEW * _SIZE_OF_NAME:
-                count(directory)
+            names = os.listdir(directory)
+            if len(names) <= _FEW or name[:1] == "0":
+                count(directory, names)
             return Entry(directory, name)
         with Lock(directory):
-            live = count(directory)
+            live = count(directory, os.listdir(directory))
             if live >= maximum:
                 raise Refusal(
                     "too many sessions",
@@ -190,13 +191,13 @@ class Lock:
         os.close(self._descriptor)
 
 
-def count(directory: str) -> int:
-    """Return the number of live sessions and remove the entries of dead ones. Raises OSError.
+def count(directory: str, names: list[str]) -> int:
+    """Return how many of ``names`` are live sessions and remove the entries of dead ones.
 
     Nobody has to be kept out meanwhile: an entry is locked before it has its name, and no name comes twice.
     """
     live = 0
-    for name in os.listdir(directory):
+    for name in names:
         if not is_entry(name):
             if name.startswith(".") and name != WELCOMED:
                 _remove_abandoned(f"{directory}/{name}")

@@ -80,7 +80,7 @@ def _tidy() -> NoReturn:
     directory = registry.runtime_directory()
     if directory is not None:
         with registry.Lock(directory):
-            registry.count(directory)
+            registry.count(directory, os.listdir(directory))
     os._exit(0)
 
 
