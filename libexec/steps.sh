@@ -155,8 +155,9 @@ content_digest() {
     {
         (cd "$source_tree" && find ssh2container libexec/requirements.txt libexec/steps.sh -type f \
             ! -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum)
-        $python -ISBc 'import sys; print(sys.implementation.cache_tag)' 2>/dev/null
-        $python -IBc 'import prctl, _prctl, yaml; print(prctl.__file__, _prctl.__file__, yaml.__file__)' 2>/dev/null
+        # --dry-run comes here before there are these modules, or even Python.
+        $python -ISBc 'import sys; print(sys.implementation.cache_tag)' 2>/dev/null || true
+        $python -IBc 'import prctl, _prctl, yaml; print(prctl.__file__, _prctl.__file__, yaml.__file__)' 2>/dev/null || true
     } | sha256sum | cut -c1-12
 }
 

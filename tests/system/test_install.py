@@ -36,6 +36,15 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be(bare: Installation) ->
         assert what in said
 
 
+@pytest.mark.parametrize("missing", ["/usr/lib/python3/dist-packages/prctl.py", "/usr/bin/python3"])
+def test_a_dry_run_goes_to_its_end_before_the_packages_are_there(bare: Installation, missing: str) -> None:
+    """What it is for: to see, on a machine that has nothing of ours yet, what would be done."""
+    bare.machine.run("mv", missing, f"{missing}.away")
+    said = bare.install("--dry-run").stdout
+    assert len(numbered(said)) == STEPS
+    assert f"would make {LIB}" in said
+
+
 @pytest.mark.parametrize(
     "line",
     [
