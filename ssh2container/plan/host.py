@@ -204,11 +204,11 @@ class Host:
         if policy.home is not None:
             self.home = _source("home", specifiers.expand(policy.home.source or "", values), account)
             self.hushed = self.interactive and paths.exists(self.home.path + "/.hushlogin")
+        elif self.image.kind == "host":
+            self.skel = tuple(read_skel("/etc/skel"))
         self.welcomed = b""
         if self.interactive and account.uid == os.getuid():
             self.welcomed = _read(f"{RUNTIME}/{account.uid}/{WELCOMED}")
-        elif self.image.kind == "host":
-            self.skel = tuple(read_skel("/etc/skel"))
         self.sources = {
             volume.target: _source(volume.target, specifiers.expand(volume.source, values), account)
             for volume in policy.volumes

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from support.host import mount_table, run
 from support.login import inside, live, python_inside
+from support.outer import outer
 from support.users import MakeUser, User
 
 HostDirectory = Callable[[User], str]
@@ -91,6 +92,12 @@ def test_homes_of_others_are_not_seen(user: User, other_user: User) -> None:
 def test_the_new_home_has_the_skeletons_files(user: User) -> None:
     wanted = sorted(os.listdir("/etc/skel"))
     assert sorted(inside(user, "ls -A ~").ok().text.split()) == wanted
+
+
+def test_the_new_home_has_them_at_a_terminal_too(user: User) -> None:
+    with outer(user, "-c", "ls -A ~; echo end") as session:
+        shown = session.expect(b"end\r\n").split()
+    assert sorted(name.decode() for name in shown) == sorted([*os.listdir("/etc/skel"), "end"])
 
 
 def test_a_home_with_a_source_is_kept(make_user: MakeUser, host_directory: HostDirectory) -> None:
