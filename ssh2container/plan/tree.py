@@ -42,7 +42,8 @@ _DEVICE_LINKS = {
     "stderr": "/proc/self/fd/2",
 }
 _TERMINALS_MAX = 64
-_SYSTEM_TARGETS = ("/dev", "/proc", "/sys", "/etc", "/run/ssh2container", "/usr")
+SYSTEM_TARGETS = ("/dev", "/proc", "/sys", "/etc", "/run/ssh2container", "/usr")
+"""Where no volume can be attached; /usr only where it is the host's."""
 
 
 def build(
@@ -130,7 +131,7 @@ def _is_directory(operation: Operation) -> bool:
 
 
 def _refuse_system_target(target: str, host: Host) -> None:
-    for place in _SYSTEM_TARGETS:
+    for place in SYSTEM_TARGETS:
         if place == "/usr" and host.image.kind != "host":
             continue
         if target in ("/", place) or target.startswith(place + "/"):

@@ -128,6 +128,71 @@ def test_check_of_files_anywhere(tmp_path: os.PathLike[str]) -> None:
     assert said(done).count("error:") == 1
 
 
+def test_check_of_a_directory_without_policies(tree: Tree) -> None:
+    """A directory of the tree, named in place of the tree, must not pass for one without an error."""
+    tree.write("users/root", "imag: x")
+    done = control("check", f"{tree.places.configuration}/users")
+    assert done.exit_code == 1
+    assert "there is no policy in this directory" in said(done)
+
+
+def test_check_reads_the_policy_tests_too(tree: Tree) -> None:
+    os.mkdir(f"{tree.places.configuration}/tests", 0o755)
+    path = tree.write("tests/root", "root: {can: [logn]}")
+    for arguments in ((), (path,), (tree.places.configuration,)):
+        done = control("check", *arguments)
+        assert done.exit_code == 1
+        assert 'unknown action "logn"' in said(done)
+    tree.write("tests/root", "root: {can: [login]}")
+    assert control("check", path).exit_code == 0
+
+
+def test_check_of_a_file_in_a_tree_knows_its_chain(tree: Tree) -> None:
+    tree.write("defaults", "image: a/b:1")
+    path = tree.write("users/root", "userns_mode: range")
+    assert control("check", path).exit_code == 0
+    tree.write("defaults", "")
+    assert control("check", path).exit_code == 1
+
+
+def test_a_profile_is_not_complete(tree: Tree) -> None:
+    path = tree.write("profiles/whole", "userns_mode: range")
+    done = control("check", path)
+    assert done.exit_code == 0
+    assert "1 warning" in said(done)
+
+
+@pytest.mark.parametrize(
+    ("text", "severity", "found"),
+    [
+        ("user: daemon", "error", "maps the login's own id alone"),
+        ("image: a/b:1\nuserns_mode: range\nnetwork_mode: host", "error", "meet on the host's network"),
+        ("volumes: [/srv:/etc/x:ro]", "error", "/etc is the container's own"),
+        ("volumes: [/srv:/usr/x:ro]", "error", "/usr is the container's own"),
+        ("volumes: [/nonexistent/%u:/x:ro]", "warning", "there is no /nonexistent/root"),
+        ("image: a/b:1", "warning", "the image a/b:1 is not installed"),
+        ("seccomp: {profile: defalt}", "error", "there is no system-call filter"),
+    ],
+)
+def test_check_says_what_every_login_would_be_refused_for(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, text: str, severity: str, found: str
+) -> None:
+    monkeypatch.setattr("ssh2container.policy.filters.PROFILES", (f"{ROOT}/etc/seccomp",))
+    tree.write("users/root", text)
+    problems = json.loads(control("check", "--json").stdout)["problems"]
+    assert [one["severity"] for one in problems if found in one["message"]] == [severity], problems
+
+
+def test_the_marker_stands_below_wide_characters(tree: Tree) -> None:
+    tree.write("users/root", "access: {日本: 🙂, mesage: x}")
+    assert "    access: {日本: 🙂, mesage: x}\n" + " " * (4 + 19) + "^\n" in said(control("check"))
+
+
+def test_nothing_is_printed_where_no_bar_can_be(tree: Tree) -> None:
+    assert said(control("check")) == "no errors, no warnings\n"
+    assert tree.logged == []
+
+
 def test_an_enforced_list_that_only_adds_is_named(tree: Tree) -> None:
     tree.write("enforced", "accept_env: [A]\nvolumes: !override []\n")
     done = control("check")
@@ -246,6 +311,82 @@ def test_edit_of_two_at_once_is_refused(tree: Tree, monkeypatch: pytest.MonkeyPa
         assert "somebody else" in said(done)
     finally:
         os.close(held)
+
+
+def test_edit_checks_the_draft_with_the_rest_of_its_chain(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.write("config", "group_order: [root]")
+    tree.write("defaults", "image: a/b:1")
+    done = edit(tree, monkeypatch, 'echo "userns_mode: range" >>"$1"', "root")
+    assert done.exit_code == 0, "the image stands in defaults.yaml"
+    assert "a/b:1 is not installed" in said(done)
+    done = edit(tree, monkeypatch, 'echo "image: host" >>"$1"', "root")
+    assert done.exit_code == 1
+    assert "the host's files belong to others" in said(done)
+    tree.write("defaults", "")
+    os.unlink(tree.places.source("users/root"))
+    done = edit(tree, monkeypatch, 'echo "userns_mode: range" >>"$1"', "--profile", "whole")
+    assert done.exit_code == 0, "who extends it names the image"
+    assert "where no other file of the chain says otherwise" in said(done)
+    done = edit(tree, monkeypatch, 'echo "extends: [whole]" >>"$1"', "root")
+    assert done.exit_code == 1
+
+
+@pytest.mark.parametrize("before", [b"environment: {A: \xff}\n", b"hostname: a\r\n", b"imag: x\n"])
+def test_edit_shows_what_is_there_byte_for_byte(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    path = tree.write("users/root", before)
+    done = edit(tree, monkeypatch, f'cp "$1" {tree.base}/shown', "root")
+    assert done.exit_code == 0, said(done)
+    with open(f"{tree.base}/shown", "rb") as file:
+        assert file.read() == before
+    assert edit(tree, monkeypatch, 'echo "hostname: b" >"$1"', "root").exit_code == 0
+    with open(path, "rb") as file:
+        assert file.read() == b"hostname: b\n"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "huge"])
+def test_edit_of_what_no_editor_can_mend(tree: Tree, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = tree.places.source("users/root")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        os.mkdir(path)
+    else:
+        tree.write("users/root", b"#" * 300_000)
+    monkeypatch.setenv("TMPDIR", tree.base)
+    done = edit(tree, monkeypatch, 'echo >"$1"', "root")
+    assert done.exit_code == 125
+    assert f"{path}: " in said(done)
+    assert not [name for name in os.listdir(tree.base) if "edit-" in name], "the draft is gone"
+
+
+def test_edit_whose_editor_removes_the_draft(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = edit(tree, monkeypatch, 'rm "$1"', "root")
+    assert done.exit_code == 125
+    assert "cannot read what was edited" in said(done)
+
+
+def test_edit_with_an_editor_that_is_no_command(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree.write("users/root", "")
+    monkeypatch.delenv("VISUAL", raising=False)
+    for editor in ('vi "', " ", "/nonexistent/vi"):
+        monkeypatch.setenv("EDITOR", editor)
+        done = control("edit", "root")
+        assert done.exit_code == 125
+        assert "cannot run the editor" in said(done)
+
+
+def test_an_interrupt_in_the_editor_is_the_editors(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal sends ^C to both; the editor, too, must be able to die of it."""
+    done = edit(tree, monkeypatch, 'kill -INT $PPID; echo "hostname: b" >>"$1"', "root")
+    assert done.exit_code == 0, said(done)
+    assert tree.load("root").hostname == "b"
+    done = edit(tree, monkeypatch, "kill -INT $$; exit 0", "root")
+    assert done.exit_code == 125
+    assert "ended with status -2" in said(done)
 
 
 @pytest.mark.parametrize(
@@ -446,12 +587,12 @@ def test_the_journal_marks_who_lies(tmp_path: os.PathLike[str], monkeypatch: pyt
     """A stand-in for journalctl, which needs systemd: what it prints is journald's export as JSON."""
     entries = [
         {
-            "MESSAGE": 'event=open uid="1000" user="alice"',
+            "MESSAGE": 'event=open uid="1000" user="no-account"',
             "_UID": "1000",
             "__REALTIME_TIMESTAMP": "1700000000000000",
         },
         {
-            "MESSAGE": 'event=open uid="1000" user="alice"',
+            "MESSAGE": 'event=open uid="1000" user="no-account"',
             "_UID": "1001",
             "__REALTIME_TIMESTAMP": "1700000000000000",
         },

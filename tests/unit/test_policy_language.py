@@ -175,6 +175,11 @@ def test_an_empty_file_is_a_policy_of_defaults() -> None:
         ("home: {source: homes/%u}", 1, 16, 'found "homes/%u"', "relative paths"),
         ("home: {source: /srv/../etc}", 1, 16, '".." in the path', "absolute path"),
         ("home: here", 1, 7, 'found "here"', "ephemeral"),
+        ("home: no", 1, 7, 'found "no"', "a map with source, skel, read_only"),
+        ("access: {sftp: yes}", 1, 16, 'found "yes"', "a map with read_only, umask"),
+        ("access:", 1, 8, "nothing instead of a map", "login"),
+        ("volumes:", 1, 9, "nothing instead of a list", "SOURCE"),
+        ("mem_limit: !reset null", 1, 1, '"mem_limit" is not supported in this version', ""),
         ("volumes: /a:/b", 1, 10, "a single value instead of a list", "write [/a:/b]"),
         ("volumes: [data:/b]", 1, 11, 'found "data"', "named volumes"),
         ("volumes: [/a:b]", 1, 11, 'found "b"', "absolute path inside"),
@@ -201,6 +206,10 @@ def test_an_empty_file_is_a_policy_of_defaults() -> None:
         ("stop_grace_period: 11m", 1, 20, "found 11m", "to 10m"),
         ("access: {interactive: bash}", 1, 23, 'found "bash"', "true | false"),
         ("access: {commands: rsync}", 1, 20, 'found "rsync"', "write [rsync]"),
+        ("access: {commands: true}", 1, 20, 'found "true"', "write any"),
+        ("access: {commands: [rsync, any]}", 1, 28, '"any" in a list', "write commands: any"),
+        ("access: {commands: [none]}", 1, 21, '"none" in a list', "{exact: none}"),
+        ("storage_opt: {size: -1}", 1, 21, 'found "-1"', "from 1m"),
         ("access: {commands: [rsync --server]}", 1, 21, "rsync --server", "exact"),
         ("access: {commands: [{exact: a; b}]}", 1, 21, "needs a shell", "words"),
         ("access: {commands: [{exact: ''}]}", 1, 21, "an empty command", ""),
@@ -287,6 +296,21 @@ def test_traps_are_refused_unquoted_and_taken_in_quotes(written: str, meaning: s
 @pytest.mark.parametrize("trap", ["no", "010", "1:30", "077", "~", "0x10", "1_0"])
 def test_no_key_takes_a_trap(key: str, trap: str) -> None:
     assert problems(key % trap)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hostname: " + "9" * 5000,
+        "storage_opt: {size: " + "9_" * 5000 + "}",
+        "storage_opt: {inodes: " + "9" * 5000 + "}",
+        "stop_grace_period: " + "1s" * 5000,
+        "access: {sftp: {umask: " + "7" * 5000 + "}}",
+    ],
+)
+def test_a_message_stays_short(text: str) -> None:
+    assert all(len(problem.message) < 200 for problem in problems(text))
+    assert problems(text)
 
 
 def test_all_errors_are_told_at_once() -> None:

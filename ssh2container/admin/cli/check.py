@@ -8,7 +8,7 @@ import sys
 import click
 
 from ssh2container.admin.cli import output
-from ssh2container.admin.language import checking
+from ssh2container.admin.language import checking, lone
 from ssh2container.admin.language.problems import ERROR
 from ssh2container.policy.store import STANDARD
 
@@ -20,8 +20,8 @@ from ssh2container.policy.store import STANDARD
 def command(paths: tuple[str, ...], *, as_json: bool, strict: bool) -> None:
     """Check policies; without FILE everything that is installed.
 
-    A FILE may be anywhere, its name says what it is (users/NAME.yaml, config.yaml, ...); a
-    DIRECTORY is checked as a whole, as if it were /etc/ssh2container.
+    A FILE may be anywhere, its name says what it is (users/NAME.yaml, config.yaml, tests/NAME.yaml,
+    ...); a DIRECTORY is checked as a whole, as if it were /etc/ssh2container.
 
     Exit status: 0 no errors, 1 errors, 2 wrong usage.
     """
@@ -31,7 +31,7 @@ def command(paths: tuple[str, ...], *, as_json: bool, strict: bool) -> None:
             findings = checking.installation(STANDARD, advance)
         for path in paths:
             advance(path)
-            found = checking.tree(path, advance) if os.path.isdir(path) else checking.file(path, STANDARD)
+            found = checking.tree(path, advance) if os.path.isdir(path) else lone.file(path, STANDARD)
             findings.add(*found.all())
     problems = findings.all()
     errors = sum(problem.severity == ERROR for problem in problems)

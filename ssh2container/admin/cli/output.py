@@ -7,6 +7,7 @@ import json
 import sys
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -81,14 +82,17 @@ def _marked(text: str, column: int) -> tuple[str, str]:
     """Return a line, shortened around ``column``, and the marker that goes below it."""
     context = 60
     start = max(0, column - context)
-    # One character each, so that the marker stays below its column.
+    # One for each, so that the marker stays below its column; some are two cells wide.
     shown = "".join(c if c.isprintable() else "?" for c in text[start : column + context])
-    return shown, " " * (column - 1 - start) + "^"
+    return shown, " " * cell_len(shown[: column - 1 - start]) + "^"
 
 
 @contextlib.contextmanager
 def progress(description: str) -> Iterator[Callable[[str], None]]:
     """Yield a function that is told each item; a bar appears on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -96,7 +100,6 @@ def progress(description: str) -> Iterator[Callable[[str], None]]:
         TextColumn("{task.fields[item]}"),
         console=Console(stderr=True),
         transient=True,
-        disable=not sys.stderr.isatty(),
     )
     with bars:
         task = bars.add_task(description, total=None, item="")

@@ -7,9 +7,10 @@ import pwd
 
 from ssh2container.admin.language import comparing, compiler, lints, loader, provenance, reading
 from ssh2container.admin.language.problems import ERROR, WARNING, PolicyError, Problem
-from ssh2container.admin.language.settings import POLICY, SITE
+from ssh2container.admin.language.settings import SITE
+from ssh2container.admin.promises import grammar
 from ssh2container.errors import Refusal
-from ssh2container.policy import rules, specifiers, store
+from ssh2container.policy import rules, specifiers
 from ssh2container.policy.merge import merge
 from ssh2container.policy.policy import Policy
 
@@ -52,39 +53,17 @@ def installation(places: Places, advance: Advance = lambda _: None) -> Findings:
     return _Installation(places, advance).check()
 
 
-def file(path: str, places: Places) -> Findings:
-    """Check one file anywhere; its profiles come from ``profiles`` beside it, then from ``places``."""
-    return draft(path, _beside(path, places))
-
-
-def draft(path: str, places: Places) -> Findings:
-    """Check one file that is meant for ``places``."""
-    findings = Findings()
-    try:
-        source = reading.read_any(path)
-    except FileNotFoundError:
-        findings.add(Problem(path, 0, 0, "there is no such file"))
-        return findings
-    except PolicyError as error:
-        findings.add(*error.problems)
-        return findings
-    part = _part_of(path)
-    language = SITE if part == "config" else POLICY
-    loaded = loader.load(source, language)
-    findings.add(*loaded.problems)
-    if language is SITE:
-        return findings
-    layers, problems = compiler.profile_layers(source, loaded, places)
-    findings.add(*problems, *lints.of_file(source, loaded, part))
-    if not findings.errors():
-        _check_policy(findings, [compiler.BUILT_IN, *layers], {path: source}, complete=False)
-    return findings
-
-
 def tree(directory: str, advance: Advance = lambda _: None) -> Findings:
     """Check a configuration directory anywhere, e.g. a work tree of git, as if it were installed."""
     places = comparing.elsewhere(directory)
-    return _Installation(places, advance, accounts=False).check()
+    findings = _Installation(places, advance, accounts=False).check()
+    if not any(os.path.lexists(f"{directory}/{name}") for name in PARTS):
+        findings.add(Problem(directory, 0, 0, "there is no policy in this directory", ", ".join(PARTS)))
+    return findings
+
+
+PARTS = ("config.yaml", "defaults.yaml", "enforced.yaml", "groups", "users", "profiles", "tests")
+"""What makes a configuration directory; none of them has to be there."""
 
 
 class _Installation:
@@ -96,6 +75,7 @@ class _Installation:
         self.parts: dict[str, Sequence[Layer]] = {}
         self.sources: dict[str, Source] = {}
         self.order: tuple[str, ...] = ()
+        self.everybody = False
 
     def check(self) -> Findings:
         try:
@@ -108,6 +88,9 @@ class _Installation:
         for directory in (f"{self.places.configuration}/profiles", self.places.shipped):
             for name in compiler.names_in(directory):
                 self._file(f"{directory}/{name}.yaml", "profile")
+        for name in compiler.names_in(f"{self.places.configuration}/tests"):
+            self.findings.add(*promises(f"{self.places.configuration}/tests/{name}.yaml"))
+        self.everybody = site["admit"] == "everybody"
         names = [name for name in compiler.part_names(self.places) if name != "config"]
         for name in names:
             self.advance(name)
@@ -150,7 +133,9 @@ class _Installation:
         chain.append("enforced")
         if all(part in self.parts for part in chain if os.path.lexists(self.places.source(part))):
             layers = [layer for part in chain for layer in self.parts.get(part, ())]
-            policy = _check_policy(self.findings, layers, self.sources, complete=below == "users")
+            # Without a file of their own, a group's members log in with this; so does everybody if admitted.
+            complete = bool(below) or self.everybody
+            policy = check_policy(self.findings, layers, self.sources, complete=complete, here=self.accounts)
             if below == "users" and self.accounts:
                 self._home(policy, who)
 
@@ -177,6 +162,8 @@ class _Installation:
         values = {"u": name, "U": str(entry.pw_uid), "h": entry.pw_dir, "g": name, "i": "0"}
         for key, message, hint in lints.of_volumes(policy, entry.pw_dir, values):
             self.findings.add(_at(policy, key, message, self.sources, hint=hint, severity=WARNING))
+        for key, message, hint in lints.of_sources(policy, values):
+            self.findings.add(_at(policy, key, message, self.sources, hint=hint, severity=WARNING))
         if policy.home is None or not policy.home.source or policy.home.source == "%h":
             return
         try:
@@ -192,17 +179,49 @@ class _Installation:
         self.findings.add(Problem(path, 0, 0, message, severity=WARNING))
 
 
-def _check_policy(
-    findings: Findings, layers: Sequence[Layer], sources: dict[str, Source], *, complete: bool
+def check_policy(
+    findings: Findings, layers: Sequence[Layer], sources: dict[str, Source], *, complete: bool, here: bool
 ) -> Policy:
-    """Check a merged policy. complete: nothing can be added to it by another file any more."""
+    """Check a merged policy and return it.
+
+    complete: somebody logs in with it as it is; no other file can add to it any more.
+    here: the policy is for this host, whose images and filters it can name.
+    """
     policy = Policy(*merge(layers))
     for rule in rules.broken(policy):
-        if complete or policy.home is None or policy.home.source is not None:
+        if complete:
             findings.add(_at(policy, rule.key, rule.message, sources, allowed=rule.allowed))
+        elif rule.key != "home":
+            problem = _at(policy, rule.key, rule.message, sources, rule.allowed, _INCOMPLETE, WARNING)
+            findings.add(problem)
+    if complete:
+        for key, message, allowed in lints.contradictions(policy):
+            findings.add(_at(policy, key, message, sources, allowed=allowed))
     for key, message, hint in lints.of_policy(policy):
         findings.add(_at(policy, key, message, sources, hint=hint, severity=WARNING))
+    unknown = lints.unknown_filter(policy)
+    if unknown:
+        severity = ERROR if here else WARNING
+        message, allowed, hint = unknown
+        findings.add(_at(policy, "seccomp.profile", message, sources, allowed, hint, severity))
+    if here:
+        for key, message, hint in lints.of_image(policy):
+            findings.add(_at(policy, key, message, sources, hint=hint, severity=WARNING))
     return policy
+
+
+_INCOMPLETE = "an error where no other file of the chain says otherwise"
+
+
+def promises(path: str) -> Sequence[Problem]:
+    """Return the errors of a file of policy tests."""
+    try:
+        grammar.read(path)
+    except PolicyError as error:
+        return error.problems
+    except FileNotFoundError:
+        return [Problem(path, 0, 0, "there is no such file")]
+    return ()
 
 
 def _at(
@@ -221,20 +240,3 @@ def _at(
     text = source.line(origin.line) if source else ""
     column = len(text) - len(text.lstrip()) + 1
     return Problem(origin.file, origin.line, column, message, allowed, hint, text, severity)
-
-
-def _part_of(path: str) -> str:
-    """Say what a file anywhere is, by its name and its directory's."""
-    directory, name = os.path.split(os.path.abspath(path))
-    stem = name.removesuffix(compiler.SUFFIX)
-    below = os.path.basename(directory)
-    return f"{below}/{stem}" if below in ("users", "groups", "profiles") else stem
-
-
-def _beside(path: str, places: Places) -> Places:
-    """Return places whose profiles are those of the tree that ``path`` is in, if it has some."""
-    directory = os.path.dirname(os.path.abspath(path))
-    for tree_root in (directory, os.path.dirname(directory)):
-        if os.path.isdir(f"{tree_root}/profiles"):
-            return store.Places(tree_root, places.shipped, places.compiled, anchor="")
-    return places

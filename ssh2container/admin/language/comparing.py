@@ -34,7 +34,7 @@ def policy_under(user: str, groups: Collection[str], path: str) -> Policy:
 def policy_in(user: str, groups: Collection[str], places: Places) -> Policy:
     """Return the policy of ``user`` in ``places``, read from the YAML alone."""
     site = compiler.part("config", places).layers[0][2]
-    chain = _below(groups, places)
+    chain = below(groups, places)
     own = compiler.part("users/" + user, places)
     listed = own.exists or any(compiler.part("groups/" + group, places).exists for group in groups)
     if not listed and site["admit"] != "everybody":
@@ -51,7 +51,7 @@ def policy_of_file(groups: Collection[str], path: str, places: Places) -> Policy
     layers, problems = compiler.profile_layers(source, loader.load(source), places)
     if problems:
         raise PolicyError(problems)
-    return _checked([*_below(groups, places), *layers, *compiler.part("enforced", places).layers])
+    return _checked([*below(groups, places), *layers, *compiler.part("enforced", places).layers])
 
 
 def elsewhere(directory: str) -> Places:
@@ -60,7 +60,8 @@ def elsewhere(directory: str) -> Places:
     return store.Places(os.path.abspath(directory), standard.shipped, standard.compiled, anchor="")
 
 
-def _below(groups: Collection[str], places: Places) -> list[Layer]:
+def below(groups: Collection[str], places: Places) -> list[Layer]:
+    """Return the layers below a user's own file. Raises PolicyError when one of them is not valid."""
     site = compiler.part("config", places).layers[0][2]
     order = ["groups/" + group for group in site["group_order"] if group in groups]
     return [layer for name in ("defaults", *order) for layer in compiler.part(name, places).layers]

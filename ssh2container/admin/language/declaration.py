@@ -78,6 +78,8 @@ class Language:
         for title, part in sections.items():
             for setting in part:
                 setting.section = title
+                if setting.mapping is not None:
+                    setting.kind.allowed += f", or a map with {', '.join(self.children(setting.key))}"
 
     def children(self, prefix: str) -> list[str]:
         """Return the names that may stand in the map ``prefix`` ("" is the file itself)."""

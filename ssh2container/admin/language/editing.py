@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shlex
 import shutil
+import signal
+import stat
 import subprocess
 import tempfile
 
-from ssh2container.admin.language import checking, reading
+from ssh2container.admin.language import lone, reading
 from ssh2container.errors import SessionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ssh2container.admin.language.checking import Findings
     from ssh2container.policy.store import Places
 
@@ -37,22 +42,32 @@ class Draft:
         self.places = places
         self.target = places.source(part)
         self._lock = self._take_lock()
-        self._directory = tempfile.mkdtemp(prefix="ssh2containerctl-edit-")
-        # The same last two names as in its place: that is how `check` knows what it is.
-        self.path = os.path.join(self._directory, part + ".yaml")
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        self.before = self._read_target()
-        with open(self.path, "w", encoding="utf-8") as file:
-            file.write(self.before if self.before is not None else self._template())
+        self._directory = ""
+        try:
+            self.before = self._read_target()
+            self._directory = tempfile.mkdtemp(prefix="ssh2containerctl-edit-")
+            # The same last two names as in its place, so that messages name what is edited.
+            self.path = os.path.join(self._directory, part + ".yaml")
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            with open(self.path, "wb") as file:
+                file.write(self._start())
+        except BaseException:
+            self.close()
+            raise
 
     def edit(self) -> None:
         """Run the administrator's editor on the draft.
 
         Raises SessionError when there is none or it fails.
         """
-        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or _default_editor())
+        given = os.environ.get("VISUAL") or os.environ.get("EDITOR") or _default_editor()
         try:
-            status = subprocess.run([*command, self.path], check=False).returncode
+            command = shlex.split(given) or [given]
+        except ValueError as error:
+            raise SessionError(f"cannot run the editor {given}", str(error), "correct $EDITOR") from None
+        try:
+            with _interrupts_are_the_editors():
+                status = subprocess.run([*command, self.path], check=False).returncode
         except OSError as error:
             raise SessionError(f"cannot run the editor {command[0]}", error.strerror or "") from None
         if status:
@@ -62,13 +77,17 @@ class Draft:
 
     def changed(self) -> bool:
         """Tell whether the draft differs from what is in force."""
-        with open(self.path, encoding="utf-8", errors="surrogateescape") as file:
-            text = file.read()
-        return text != (self.before if self.before is not None else self._template())
+        try:
+            with open(self.path, "rb") as file:
+                return file.read() != self._start()
+        except OSError as error:
+            raise SessionError(
+                f"cannot read what was edited, {self.path}", error.strerror or "", "nothing was changed"
+            ) from None
 
     def check(self) -> Findings:
-        """Check the draft, with the profiles that are installed."""
-        return checking.draft(self.path, self.places)
+        """Check the draft in the place it is meant for: with the other files of the chain."""
+        return lone.draft(self.path, self.part, self.places)
 
     def install(self) -> None:
         """Put the draft in its place, atomically.
@@ -93,7 +112,8 @@ class Draft:
 
     def close(self) -> None:
         """Remove the draft and let others edit."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
         os.close(self._lock)
 
     def _take_lock(self) -> int:
@@ -109,17 +129,43 @@ class Draft:
             raise SessionError("somebody else is editing the policies", remedy="try again later") from None
         return descriptor
 
-    def _read_target(self) -> str | None:
+    def _read_target(self) -> bytes | None:
+        """Return what is in force, byte for byte, whatever is wrong with it: an editor can mend it."""
         try:
-            with open(self.target, encoding="utf-8", errors="surrogateescape") as file:
-                return file.read(reading.SIZE_LIMIT_BYTES + 1)
+            # O_NONBLOCK: opening a FIFO would wait for a writer.
+            with open(os.open(self.target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+                text = file.read(reading.SIZE_LIMIT_BYTES + 1) if regular else b""
         except FileNotFoundError:
             return None
         except OSError as error:
             raise SessionError(f"cannot read {self.target}", error.strerror or "") from None
+        if not regular:
+            raise SessionError(f"cannot edit {self.target}", "it is not a regular file", "remove it")
+        if len(text) > reading.SIZE_LIMIT_BYTES:
+            limit = f"it is larger than {reading.SIZE_LIMIT_BYTES // 1024} KiB"
+            raise SessionError(f"cannot edit {self.target}", limit, "shorten it by other means")
+        return text
 
-    def _template(self) -> str:
-        return TEMPLATE.format(what=self.part.replace("/", " "))
+    def _start(self) -> bytes:
+        """Return what the editor is shown first."""
+        if self.before is not None:
+            return self.before
+        return TEMPLATE.format(what=self.part.replace("/", " ")).encode()
+
+
+@contextlib.contextmanager
+def _interrupts_are_the_editors() -> Iterator[None]:
+    """Let ^C end nothing but what the editor takes it for: the terminal sends it to both.
+
+    A handler that does nothing, because an ignored signal would stay ignored in the editor.
+    """
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _default_editor() -> str:

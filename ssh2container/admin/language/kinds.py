@@ -7,7 +7,7 @@ from __future__ import annotations
 import yaml
 
 from ssh2container.admin.language.nodes import Mapping, Node, Scalar
-from ssh2container.admin.language.problems import ERROR, Problem, quoted
+from ssh2container.admin.language.problems import ERROR, Problem, quoted, shortened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ class Kind:
             return None
         trap = surprise(scalar)
         if trap:
-            report.fail(node, f"{scalar.text or 'nothing'} {trap}", self.allowed, _in_quotes(scalar.text))
+            report.fail(
+                node, f"{shortened(scalar.text) or 'nothing'} {trap}", self.allowed, _in_quotes(scalar.text)
+            )
             return None
         if "\0" in scalar.text:
             report.fail(node, "a NUL character", self.allowed)
@@ -153,6 +155,11 @@ def _number(tag: str, text: str) -> str:
         return f" {yaml.constructor.SafeConstructor().construct_yaml_int(yaml.ScalarNode(tag, text))}"
     except (ValueError, IndexError):
         return ""
+
+
+def found_text(text: str, trap: str) -> str:
+    """Return the message for an unfit value: what :func:`surprise` says of it, or the value alone."""
+    return f"{shortened(text)} {trap}" if trap and text else f"found {quoted(text)}"
 
 
 def _in_quotes(text: str) -> str:

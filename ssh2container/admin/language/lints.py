@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 from fnmatch import fnmatchcase
 
-from ssh2container.admin.language.problems import WARNING, Problem
+from ssh2container.admin.language.problems import WARNING, Problem, did_you_mean, quoted
 from ssh2container.errors import Refusal
-from ssh2container.policy import specifiers
+from ssh2container.plan.image import record_path
+from ssh2container.plan.tree import SYSTEM_TARGETS
+from ssh2container.policy import filters, specifiers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +105,66 @@ def _of_access(policy: Policy) -> Iterator[Lint]:
         yield "access.commands", found, "access: {interactive: false} beside it"
     if not access.login and not access.message:
         yield "access.login", "the user is not told why", "access: {message: TEXT} beside it"
+
+
+def contradictions(policy: Policy) -> Iterator[Lint]:
+    """Yield what the planner refuses, whoever logs in: the key, what was found, what is allowed."""
+    if policy.user not in ("self", "root") and not policy.ranged:
+        found = f"{policy.user} is a user of the image, and userns_mode: single maps the login's own id alone"
+        yield "user", found, "self | root, or userns_mode: range with an image of the store"
+    if policy.userns_mode == "range" and policy.network_mode == "host":
+        found = "sessions of different users share host ids in a range, and would meet on the host's network"
+        yield "network_mode", found, "none, or userns_mode: own_range"
+    for volume in policy.volumes:
+        for place in SYSTEM_TARGETS:
+            if place == "/usr" and policy.image != "host":
+                continue
+            if volume.target == place or volume.target.startswith(place + "/"):
+                yield f"volumes.{volume.target}", f"{place} is the container's own", "another target"
+
+
+def unknown_filter(policy: Policy) -> Lint | None:
+    """Return what was found, what is allowed and a hint when this host has no such filter."""
+    name = policy.seccomp.profile
+    try:
+        filters.find(name)
+    except OSError:
+        listed = [os.listdir(place) for place in filters.PROFILES if os.path.isdir(place)]
+        stems = {file.removesuffix(".json") for files in listed for file in files if file.endswith(".json")}
+        known = sorted(stems - {filters.INIT.profile})
+        if not known:
+            return None  # a machine without the product
+        hint = did_you_mean(name, known) or f"put it into {filters.PROFILES[0]}"
+        return f"there is no system-call filter {quoted(name)}", ", ".join(known), hint
+    return None
+
+
+def of_image(policy: Policy) -> Iterator[Lint]:
+    """Yield why no session gets the image of the policy on this host."""
+    if policy.image == "host":
+        return
+    try:
+        there = os.path.exists(record_path(policy.image))
+    except Refusal as error:
+        yield "image", f"{error}: logins are refused", ""
+        return
+    if not there:
+        found = f"the image {policy.image} is not installed on this host: logins are refused"
+        yield "image", found, f"ssh2containerctl image import {policy.image} SOURCE"
+
+
+def of_sources(policy: Policy, values: Mapping[str, str]) -> Iterator[Lint]:
+    """Yield volumes whose source is not there. values: what specifiers stand for."""
+    for volume in policy.volumes:
+        if "%i" in volume.source:
+            continue
+        try:
+            source = specifiers.expand(volume.source, values)
+        except Refusal as error:
+            yield f"volumes.{volume.target}", f"{error}: logins are refused", ""
+            continue
+        if not os.path.exists(source):
+            yield f"volumes.{volume.target}", f"there is no {source}: logins are refused until there is", ""
 
 
 def of_account(name: str, groups: Collection[str]) -> Iterator[str]:

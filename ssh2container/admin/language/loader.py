@@ -91,6 +91,11 @@ class _Reader:
                 self._unknown(prefix, key, known)
 
     def _key(self, dotted: str, key: Scalar, value: Node) -> None:
+        setting = self.language.settings.get(dotted)
+        if setting is not None and setting.supported is False:
+            self.tags_used.add(id(value))
+            self.report.fail(key, f"{quoted(setting.key)} is not supported in this version")
+            return
         if value.tag == nodes.RESET:
             self._replaces(dotted, value)
             if not (isinstance(value, Scalar) and value.text in ("", "null")) and _filled(value):
@@ -98,7 +103,6 @@ class _Reader:
             return
         if value.tag == nodes.OVERRIDE:
             self._replaces(dotted, value)
-        setting = self.language.settings.get(dotted)
         is_group = dotted in self.language.groups
         if isinstance(value, Mapping) and is_group:
             if setting is not None:
@@ -116,9 +120,6 @@ class _Reader:
         self.replaced.add(dotted)
 
     def _setting(self, setting: Setting, key: Scalar, value: Node, *, is_group: bool) -> None:
-        if setting.supported is False:
-            self.report.fail(key, f"{quoted(setting.key)} is not supported in this version")
-            return
         if isinstance(setting.kind, Entries):
             self._entries(setting, setting.kind, key, value)
             return

@@ -47,12 +47,16 @@ class Scalar(Node):
     """A text; ``plain`` when it stands without quotes, so that YAML would give it a type."""
 
     __slots__ = ("plain", "text")
-    found = "a single value"
 
     def __init__(self, text: str, line: int, column: int, tag: str = "", *, plain: bool = True) -> None:
         super().__init__(line, column, tag)
         self.text = text
         self.plain = plain
+
+    @property
+    def found(self) -> str:  # type: ignore[override]
+        """A key without a value has one without text."""
+        return "a single value" if self.text or not self.plain else "nothing"
 
 
 class Sequence(Node):

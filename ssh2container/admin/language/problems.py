@@ -92,10 +92,14 @@ class PolicyError(Refusal):
         super().__init__("the policy is not valid", first, REMEDY, step="policy")
 
 
+def shortened(text: str, limit: int = 60) -> str:
+    """Return ``text`` on one line, shortened to ``limit`` characters."""
+    return printable(text if len(text) <= limit else text[:limit] + "…")
+
+
 def quoted(text: str, limit: int = 60) -> str:
     """Return ``text`` in quotes and on one line, shortened to ``limit`` characters."""
-    shown = text if len(text) <= limit else text[:limit] + "…"
-    return '"' + printable(shown) + '"'
+    return '"' + shortened(text, limit) + '"'
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -34,7 +34,8 @@ class Commands(Items):
             return super().read(node, report)
         if node.text in ("any", "none"):
             return node.text
-        hint = did_you_mean(node.text, ("any", "none")) or (f"write [{node.text}]" if node.text else "")
+        hint = _INSTEAD.get(node.text.lower()) or did_you_mean(node.text, ("any", "none"))
+        hint = hint or (f"write [{node.text}]" if node.text else "")
         return report.fail(node, f"found {quoted(node.text)}", self.allowed, hint)
 
     def entry(self, node: Node, report: Report) -> Any:
@@ -44,6 +45,9 @@ class Commands(Items):
         text = self.text(node, report)
         if text is None:
             return INVALID
+        if text in ("any", "none"):
+            hint = f"write commands: {text}; a program of this name is {{exact: {text}}}"
+            return report.fail(node, f"{quoted(text)} in a list", "the name of a program", hint)
         if not re.fullmatch(self.program, text) or text.endswith("/"):
             hint = f"for one whole command write {{exact: {quoted(text)}}}" if " " in text else ""
             return report.fail(node, f"found {quoted(text)}", "the name of a program", hint)
@@ -73,6 +77,11 @@ class Commands(Items):
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"enum": ["any", "none"]}, super().schema()]}
+
+
+_INSTEAD = dict.fromkeys(("true", "yes", "on", "all"), "write any") | dict.fromkeys(
+    ("false", "no", "off"), "write none"
+)
 
 
 def _quote_word(word: str) -> str:

@@ -7,9 +7,9 @@ from __future__ import annotations
 import posixpath
 import re
 
-from ssh2container.admin.language.kinds import BRACES_HINT, INVALID, Kind, Report, flow, surprise
+from ssh2container.admin.language.kinds import BRACES_HINT, INVALID, Kind, Report, flow, found_text, surprise
 from ssh2container.admin.language.nodes import Mapping, Node, Scalar, Sequence
-from ssh2container.admin.language.problems import did_you_mean, quoted
+from ssh2container.admin.language.problems import did_you_mean, quoted, shortened
 from ssh2container.policy import specifiers
 
 TYPE_CHECKING = False
@@ -213,7 +213,7 @@ class Count(Kind):
             return INVALID
         if not re.fullmatch(WHOLE_NUMBER, scalar.text):
             trap = surprise(scalar)
-            found = f"{scalar.text} {trap}" if trap and scalar.text else f"found {quoted(scalar.text)}"
+            found = found_text(scalar.text, trap)
             return report.fail(node, found, self.allowed)
         number = int(scalar.text)
         if not self.minimum <= number <= self.maximum:
@@ -246,7 +246,7 @@ class Fraction(Kind):
             return report.fail(node, f"found {quoted(scalar.text)}", self.allowed)
         number = float(scalar.text)
         if not self.minimum <= number <= self.maximum:
-            return report.fail(node, f"found {scalar.text}", self.allowed)
+            return report.fail(node, f"found {shortened(scalar.text)}", self.allowed)
         return number
 
     def write(self, value: float) -> str:
@@ -276,11 +276,12 @@ class Size(Kind):
         """Check a size that was found at ``node``, perhaps as a part of it."""
         match = re.fullmatch(self.pattern, text, re.IGNORECASE | re.ASCII)
         if not match:
-            trap = surprise(node) if text == node.text else ""
+            negative = text.startswith("-")
+            trap = surprise(node) if text == node.text and not negative else ""
             hint = ""
             if re.fullmatch(r"[0-9]+ *[kmg]i?b?", text, re.IGNORECASE | re.ASCII):
                 hint = "write it as in 256m; k, m and g are powers of 1024"
-            found = f"{text} {trap}" if trap and text else f"found {quoted(text)}"
+            found = found_text(text, trap)
             return report.fail(node, found, self.allowed, hint)
         number = int(match[1]) * SIZE_UNITS[(match[2] or "b")[0].lower()]
         if not self.minimum <= number <= self.maximum:
@@ -317,13 +318,13 @@ class Duration(Kind):
         if not re.fullmatch(self.pattern, scalar.text):
             digits = re.fullmatch(r"0|[1-9][0-9]{0,8}", scalar.text)
             trap = "" if digits else surprise(scalar)
-            found = f"{scalar.text} {trap}" if trap and scalar.text else f"found {quoted(scalar.text)}"
+            found = found_text(scalar.text, trap)
             hint = f"write {scalar.text}s for seconds" if digits else ""
             return report.fail(node, found, self.allowed, hint)
         parts = re.findall(r"([0-9]+)([a-z]+)", scalar.text)
         seconds = sum(int(amount) * DURATION_UNITS_SECONDS[unit] for amount, unit in parts)
         if not self.minimum <= seconds <= self.maximum:
-            return report.fail(node, f"found {scalar.text}", self.allowed)
+            return report.fail(node, f"found {shortened(scalar.text)}", self.allowed)
         return round(float(seconds), 6)
 
     def write(self, value: float) -> str:
@@ -355,7 +356,7 @@ class Octal(Kind):
             return INVALID
         if scalar.plain:
             trap = surprise(scalar)
-            found = f"{scalar.text} {trap}" if trap and scalar.text else f"found {quoted(scalar.text)}"
+            found = found_text(scalar.text, trap)
             return report.fail(node, found, self.allowed, f"write {quoted(scalar.text)} with quotes")
         return self.check(node, scalar.text, report)
 
