@@ -25,7 +25,8 @@ _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _HEX = frozenset("0123456789abcdef")
 _HEX_DIGITS = 64
 _LONGEST = 200
-_RECORD_LIMIT = 4 << 20
+RECORD_LIMIT = 4 << 20
+"""Bytes; the store makes no longer one."""
 
 
 class Image:
@@ -217,7 +218,7 @@ def _read(path: str, reference: str) -> dict[str, Any]:
             f"cannot read the image {reference}", error.strerror or "", step="image", number=error.errno or 0
         ) from None
     try:
-        record = marshal.loads(os.read(descriptor, _RECORD_LIMIT))
+        record = marshal.loads(os.read(descriptor, RECORD_LIMIT))
         if record["format"] == FORMAT:
             return dict(record)
     except (ValueError, EOFError, TypeError, KeyError):

@@ -101,7 +101,7 @@ class Insider:
 def user_of(policy: Policy, image: Image) -> str:
     """Return whom the session runs as: the policy's word, or the image's own where nobody wrote one."""
     if policy.ranged and image.user and policy.origin("user") is None:
-        return "root" if image.user.partition(":")[0] == "0" else image.user
+        return "root" if image.user.partition(":")[0] in ("0", "root") else image.user
     return policy.user
 
 
@@ -159,28 +159,46 @@ def _map(ids: Range, inside: int, user: int) -> Map:
     )
 
 
-def _of_image(image: Image, name: str, count: int) -> tuple[str, str, int, int, str]:
-    for line in image.passwd.splitlines():
-        fields = line.decode("utf-8", "surrogateescape").split(":")
-        # OCI's User is a name or a number, perhaps with a group behind a colon.
-        if len(fields) > 5 and name.partition(":")[0] in fields[0:3:2]:  # noqa: PLR2004 - passwd(5)
-            uid, gid = int(fields[2]), int(fields[3])
-            if max(uid, gid) < count:
-                return fields[0], _group(image, gid), uid, gid, _home(fields[5])
-    raise Refusal(
-        f"cannot run as {name}",
-        f"the image {image.name} has no such user",
-        "user: self, root, or a name of the image's /etc/passwd",
-        "identity-map",
-    )
+def _of_image(image: Image, wanted: str, count: int) -> tuple[str, str, int, int, str]:
+    """Return the user that ``wanted`` means: OCI's USER[:GROUP], each a name or a number.
+
+    A number needs no entry in the image's files: its group is then 0, as with every container engine.
+    """
+    user, _, group = wanted.partition(":")
+    found = _entry(image.passwd, user, 6)
+    who = (found[0], _id(found[2], count), _id(found[3], count), _home(found[5])) if found else None
+    if who is None and _id(user, count) >= 0:
+        who = (user, _id(user, count), 0, _home(""))
+    if who is not None and group:
+        listed = _entry(image.group, group, 3)
+        who = (*who[:2], _id(listed[2] if listed else group, count), who[3])
+    if who is None or min(who[1:3]) < 0:
+        raise Refusal(
+            f"cannot run as {wanted}",
+            f"the image {image.name} has no such user",
+            "user: self, root, or a name of the image's /etc/passwd",
+            "identity-map",
+        )
+    name, uid, gid, home = who
+    listed = _entry(image.group, str(gid), 3)
+    return name, listed[0] if listed else str(gid), uid, gid, home
 
 
-def _group(image: Image, gid: int) -> str:
-    for line in image.group.splitlines():
+def _entry(text: bytes, wanted: str, fields_needed: int) -> list[str] | None:
+    """Return the fields of the line of passwd(5) or group(5) whose name or number is ``wanted``."""
+    for line in text.splitlines():
         fields = line.decode("utf-8", "surrogateescape").split(":")
-        if len(fields) > 2 and fields[2] == str(gid):  # noqa: PLR2004 - group(5)
-            return fields[0]
-    return str(gid)
+        if len(fields) >= fields_needed and wanted and wanted in fields[0:3:2]:
+            return fields
+    return None
+
+
+def _id(text: str, count: int) -> int:
+    """Return the number that ``text`` is, -1 for what is no id of a map of ``count``."""
+    longest = 5  # digits of 65535; the text is an image's, and may be anything
+    if text.isascii() and text.isdecimal() and len(text) <= longest and int(text) < count:
+        return int(text)
+    return -1
 
 
 def _require_apart(policy: Policy, host: Host, account: Account, ids: Range) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import json
 import os
 import stat
 import struct
@@ -279,6 +281,77 @@ def test_a_blob_that_is_a_link_to_a_host_file_is_refused(store: Store, tmp_path:
     layer.symlink_to("/etc/shadow")
     with pytest.raises(SessionError):
         importing.bring(store, "victim", choose("oci:" + layout), Limits(), lambda *_: None)
+    assert_unchanged(store)
+
+
+DOCUMENTS: dict[str, tuple[str, object]] = {
+    "index: a list": ("index", []),
+    "index: not JSON": ("index", b"x"),
+    "index: endless brackets": ("index", b"[" * 100_000),
+    "index: endless digits": ("index", b"1" * 5000),
+    "index: manifests null": ("index", {"manifests": None}),
+    "index: manifests of numbers": ("index", {"manifests": [5]}),
+    "index: platform a number": ("index", {"manifests": [{"platform": 5}] * 2}),
+    "manifest: a list": ("manifest", []),
+    "manifest: config a number": ("manifest", {"config": 5, "layers": []}),
+    "manifest: layers of numbers": ("manifest", {"config": {}, "layers": [5]}),
+    "config: a list": ("whole", []),
+    "config: config a number": ("whole", {"config": 5}),
+    "config: Env a string": ("config", {"Env": "A=b"}),
+    "config: Env of numbers": ("config", {"Env": [5]}),
+    "config: Env with half a character": ("config", {"Env": ["A=\ud800"]}),
+    "config: Env with a zero byte": ("config", {"Env": ["A=\0"]}),
+    "config: Env longer than any variable": ("config", {"Env": ["A=" + "x" * (1 << 20)]}),
+    "config: Cmd a string": ("config", {"Cmd": "sh -c id"}),
+    "config: Entrypoint an object": ("config", {"Entrypoint": {"a": "b"}}),
+    "config: User a number": ("config", {"User": 5}),
+    "config: WorkingDir a list": ("config", {"WorkingDir": ["/"]}),
+}
+
+
+@pytest.mark.parametrize("trick", DOCUMENTS)
+def test_a_document_of_another_shape_is_refused_by_name(trick: str, store: Store, tmp_path: Path) -> None:
+    """What describes an image is as hostile as its files."""
+    place, content = DOCUMENTS[trick]
+    layout = Path(oci_layout(str(tmp_path / "oci"), [tar([entry("a", b"1")])]))
+
+    def blob(document: object) -> dict[str, str]:
+        written = json.dumps(document).encode()
+        digest = hashlib.sha256(written).hexdigest()
+        (layout / "blobs/sha256" / digest).write_bytes(written)
+        return {"digest": f"sha256:{digest}"}
+
+    if place in ("config", "whole"):
+        configuration = {"config": content} if place == "config" else content
+        content, place = {"config": blob(configuration), "layers": []}, "manifest"
+    if place == "manifest":
+        content = {"manifests": [blob(content)]}
+    (layout / "index.json").write_bytes(
+        content if isinstance(content, bytes) else json.dumps(content).encode()
+    )
+    with pytest.raises(Refusal, match=r"refused because of \S+"):
+        importing.bring(store, "victim", choose(f"oci:{layout}"), Limits(), lambda *_: None)
+    assert_unchanged(store)
+
+
+def test_numbers_of_accounts_may_be_as_long_as_they_like(store: Store, bring: Import) -> None:
+    """The user gets an id that is nobody's all the same."""
+    passwd = b"a:x:" + b"9" * 5000 + b":0::/:/bin/sh\nb:x:1000:1000::/:/bin/sh\nc:x:-1:x::/:/bin/sh\n"
+    bring([directory("etc"), entry("etc/passwd", passwd)])
+    assert version_of(store).inside_id == 1001
+
+
+def test_an_image_that_uses_every_id_is_refused(store: Store, bring: Import) -> None:
+    with pytest.raises(Refusal, match="none is left"):
+        bring([entry(f"f{number}", uid=number, gid=number + 1) for number in range(1000, 60000, 2)])
+    assert_unchanged(store)
+
+
+def test_a_record_longer_than_a_login_reads_is_refused(store: Store, bring: Import) -> None:
+    """Each directory that everybody may write to stands in it by its name."""
+    names = [f"{'d' * 200}{number}/{'e' * 200}" for number in range(12000)]
+    with pytest.raises(Refusal, match="everybody may write"):
+        bring([directory(name, mode=0o1777) for name in names])
     assert_unchanged(store)
 
 

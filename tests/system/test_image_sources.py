@@ -24,7 +24,7 @@ from ssh2container.admin.images.sources.choose import choose
 from ssh2container.admin.images.sources.host_tools import HostTools
 from ssh2container.admin.images.sources.source import Source
 from ssh2container.admin.images.store import Store, Version
-from ssh2container.errors import SessionError
+from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.image import Image
 
 DEADLINE_SECONDS = 20
@@ -71,7 +71,7 @@ def expected(tree: str, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("tool", ["", "gzip", "bzip2", "xz", "zstd", "lz4"])
-@pytest.mark.parametrize("kind", ["ustar", "gnu", "pax", "cpio"])
+@pytest.mark.parametrize("kind", ["v7", "ustar", "gnu", "pax", "cpio"])
 def test_archives(kind: str, tool: str, tree: str, expected: str, store: Store, tmp_path: Path) -> None:
     """Every format and compression is the very same image."""
     archive = tmp_path / "archive"
@@ -84,7 +84,7 @@ def test_archives(kind: str, tool: str, tree: str, expected: str, store: Store, 
         run(
             "tar",
             f"--format={kind}",
-            "--sparse" if kind != "ustar" else "--verbose",
+            "--sparse" if kind in ("gnu", "pax") else "--verbose",
             "-cf",
             str(archive),
             "-C",
@@ -333,6 +333,20 @@ def test_a_docker_archive(layout: str, store: Store, tmp_path: Path) -> None:
     run("skopeo", "copy", "-q", "--insecure-policy", f"oci:{layout}", f"docker-archive:{saved}:lab:1")
     check_layout(store, bring(store, f"docker-archive:{saved}"))
     check_layout(store, bring(store, f"docker-archive:{saved}:lab:1"))
+    run("gzip", str(saved))
+    check_layout(store, bring(store, f"docker-archive:{saved}.gz"))
+    check_layout(store, bring(store, f"docker-archive:{saved}.gz:lab:1"))
+
+
+def test_a_source_without_its_kind_is_not_taken_for_files(layout: str, store: Store, tmp_path: Path) -> None:
+    """Or the image would be a directory of layers, in which nothing runs."""
+    with pytest.raises(Refusal, match="import oci:DIRECTORY"):
+        bring(store, layout)
+    saved = tmp_path / "saved.tar"
+    run("skopeo", "copy", "-q", "--insecure-policy", f"oci:{layout}", f"docker-archive:{saved}:lab:1")
+    with pytest.raises(Refusal, match="import docker-archive:FILE"):
+        bring(store, str(saved))
+    assert store.versions() == {}
 
 
 def answers(port: int) -> bool:
@@ -395,37 +409,47 @@ def test_a_registry(registry: Callable[[str, str], str], layout: str, store: Sto
     check_layout(store, version)
     digest = store.origin("lab")["digest"]
     assert pull(f"{reference.rpartition(':')[0]}@{digest}").digest == version.digest
+    assert pull(f"{reference}@{digest}").digest == version.digest
+    pinned = update.update(store, "lab", lambda *_: None)
+    assert (pinned.outcome, pinned.detail) == ("not updatable", "its digest is pinned")
     image = Image.find(f"lab@{digest}", store.path)
     os.close(image.lock)
     assert image.digest == version.digest
-    with pytest.raises(SessionError, match=r"manifest unknown|not found"):
+    with pytest.raises(SessionError, match=r"manifest unknown|not found") as caught:
         pull(f"{reference.rpartition(':')[0]}@sha256:{'0' * 64}")
+    assert "level=" not in str(caught.value)
 
 
 def test_an_update_follows_the_tag(
     registry: Callable[[str, str], str], layout: str, store: Store, tmp_path: Path
 ) -> None:
+    """From any directory, within the limits of the import."""
     reference = registry(layout, "team/lab:1")
-    authfile = str(tmp_path / "auth.json")
-    first = bring(store, choose(f"docker://{reference}", authfile=authfile, insecure=True))
-    assert update.update(store, "lab", Limits(), lambda *_: None).outcome == "unchanged"
+    with contextlib.chdir(tmp_path):
+        source = choose(f"docker://{reference}", authfile="auth.json", insecure=True)
+    first = importing.bring(store, "lab", source, Limits(3 << 20, 40), lambda *_: None)
+    assert update.update(store, "lab", lambda *_: None).outcome == "unchanged"
     assert update.updatable(store) == ["lab"]
     held = Image.find("lab", store.path)
     newer = oci_layout(str(tmp_path / "newer"), [tar([directory("etc"), entry("etc/kept", b"newer")])])
     registry(newer, "team/lab:1")
-    assert update.update(store, "lab", Limits(), lambda *_: None).outcome == "updated"
+    assert update.update(store, "lab", lambda *_: None).outcome == "updated"
     image = Image.find("lab", store.path)
     os.close(image.lock)
     assert Path(image.root, "etc/kept").read_bytes() == b"newer"
     assert Path(held.root, "etc/kept").read_bytes() == b"upper"
     assert image.digest != first.digest
     os.close(held.lock)
+    many = oci_layout(str(tmp_path / "many"), [tar([entry(str(number)) for number in range(50)])])
+    registry(many, "team/lab:1")
+    outcome = update.update(store, "lab", lambda *_: None)
+    assert (outcome.outcome, "more than 40 entries" in outcome.detail) == ("failed", True)
 
 
 def test_an_update_that_fails_changes_nothing(layout: str, store: Store) -> None:
     version = bring(store, f"oci:{layout}")
     store.point("lab", version, {"kind": "registry", "reference": "127.0.0.1:1/gone:1", "digest": ""})
-    outcome = update.update(store, "lab", Limits(), lambda *_: None)
+    outcome = update.update(store, "lab", lambda *_: None)
     assert outcome.outcome == "failed"
     assert store.names()["lab"] == version.digest
 
@@ -478,9 +502,9 @@ def test_host_tools_are_updated_when_the_host_changes(store: Store, tmp_path: Pa
     program.write_text("#!/bin/sh\necho 1\n")
     program.chmod(0o755)
     bring(store, HostTools([str(program)], only=True))
-    assert update.update(store, "lab", Limits(), lambda *_: None).outcome == "unchanged"
+    assert update.update(store, "lab", lambda *_: None).outcome == "unchanged"
     program.write_text("#!/bin/sh\necho 2\n")
-    assert update.update(store, "lab", Limits(), lambda *_: None).outcome == "updated"
+    assert update.update(store, "lab", lambda *_: None).outcome == "updated"
 
 
 def test_bootstrap(store: Store) -> None:

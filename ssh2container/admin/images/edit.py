@@ -59,7 +59,7 @@ def edit(store: Store, reference: str, work: Work, decide: Decide, progress: Pro
             status = _run(copy, before, staging, work)
         box = sandbox.scratch(staging.range, copy)
         stream = tools.tar_of(box, "/scratch", "the edited image")
-        limits = Limits()
+        limits = Limits.of(before.info["source"])
         try:
             unpacked = streams.unpack([stream], staging.root, staging.range, Count(limits), progress)
         except HostileError as error:
@@ -77,7 +77,7 @@ def edit(store: Store, reference: str, work: Work, decide: Decide, progress: Pro
             defaults["working_directory"],
             tuple(defaults["command"]),
         )
-        origin = {"kind": "edit", "reference": reference, "digest": before.digest}
+        origin = {"kind": "edit", "reference": reference, "digest": before.digest, **limits.kept()}
         version = store.publish(staging, unpacked, kept, origin, progress)
         store.point(work.name, version, origin)
     if before.info["range"][1]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ssh2container.admin.images import streams
 from ssh2container.admin.images.safety import Count, HostileError, Limits
 from ssh2container.admin.images.sources.source import Source
@@ -26,8 +28,10 @@ def bring(store: Store, name: str, source: Source, limits: Limits, progress: Pro
                 Count(limits),
                 progress,
             )
-            version = store.publish(staging, unpacked, source.defaults, source.provenance(), progress)
-            store.point(name, version, source.provenance())
+            _require_root(staging.root)
+            origin = {**source.provenance(), **limits.kept()}
+            version = store.publish(staging, unpacked, source.defaults, origin, progress)
+            store.point(name, version, origin)
             return version
     except HostileError as error:
         raise Refusal(
@@ -35,3 +39,17 @@ def bring(store: Store, name: str, source: Source, limits: Limits, progress: Pro
             error.why,
             step="image",
         ) from None
+
+
+def _require_root(root: str) -> None:
+    """Refuse what holds an image's layers, not its files: the source was given without its kind."""
+    names = set(os.listdir(root))
+    if names & {"bin", "usr", "etc"}:
+        return
+    if "manifest.json" in names and names & {"repositories", "oci-layout"}:
+        kind, remedy = "docker save's", "import docker-archive:FILE"
+    elif {"oci-layout", "index.json"} <= names:
+        kind, remedy = "an OCI layout's", "import oci:DIRECTORY"
+    else:
+        return
+    raise Refusal(f"this is {kind} parts, not the files of an image", "", remedy, "image")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ssh2container.admin.images import ownership
 from ssh2container.admin.images.manifest import Line
+from ssh2container.errors import Refusal
 from ssh2container.kernel import mounts
 
 PROGRAMS = {
@@ -31,6 +32,7 @@ PROGRAMS = {
 
 _RESOLVE_IN_ROOT = 0x10  # openat2(2)
 _ACCOUNTS_LIMIT = 1 << 20
+_LONGEST_ID_DIGITS = 10  # 2**32
 _FIRST_FREE, _LAST_FREE = 1000, 59999
 
 
@@ -45,7 +47,7 @@ class Facts(NamedTuple):
 
 
 def gather(root: str, lines: list[Line]) -> Facts:
-    """Return the facts of the tree ``root`` whose manifest is ``lines``."""
+    """Return the facts of the tree ``root`` whose manifest is ``lines``; raises Refusal."""
     used: set[int] = set()
     for line in lines:
         used.add(int(line[3]))
@@ -53,13 +55,20 @@ def gather(root: str, lines: list[Line]) -> Facts:
     passwd, group = read(root, "/etc/passwd"), read(root, "/etc/group")
     for text in (passwd, group):
         for row in text.splitlines():
-            used.update(int(field) for field in row.split(b":")[2:4] if field.isdigit())
+            numbers = (field for field in row.split(b":")[2:4] if field.isdigit())
+            used.update(int(field) for field in numbers if len(field) <= _LONGEST_ID_DIGITS)
     programs = []
     for name, places in PROGRAMS.items():
         found = next((place for place in places if _is_program(root, place)), None)
         if found:
             programs.append((name, found))
-    free = next(i for i in range(_FIRST_FREE, _LAST_FREE + 1) if i not in used)
+    free = next((i for i in range(_FIRST_FREE, _LAST_FREE + 1) if i not in used), 0)
+    if not free:
+        raise Refusal(
+            "the image was refused",
+            f"it uses every id from {_FIRST_FREE} to {_LAST_FREE}, none is left for the user inside",
+            step="image",
+        )
     return Facts(passwd, group, tuple(programs), free, tuple(ownership.writable(lines)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Any
 
 NOBODY = 65534
 """The id that stands in for one that the id range cannot hold (user_namespaces(7))."""
@@ -43,6 +44,16 @@ class Limits:
     def __init__(self, size: int = 32 << 30, entries: int = 2_000_000) -> None:
         self.size = size
         self.entries = entries
+
+    @classmethod
+    def of(cls, origin: dict[str, Any]) -> Limits:
+        """Return the limits of an earlier import, which :meth:`kept` has put into ``origin``."""
+        usual = cls()
+        return cls(origin.get("max_size", usual.size), origin.get("max_entries", usual.entries))
+
+    def kept(self) -> dict[str, int]:
+        """Return what an image's origin says about them: what it becomes later has the same."""
+        return {"max_size": self.size, "max_entries": self.entries}
 
 
 class Count:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,6 +23,7 @@ _PACKAGE_INSIDE = "/package/ssh2container"
 _START = "import sys; sys.path[:0] = {paths!r}; import ssh2container.admin.images.{module} as m; {call}"
 _CHOWN, _DAC_OVERRIDE, _FOWNER, _SYS_CHROOT = 0, 1, 3, 18
 _MEMORY_BYTES = 4 << 30
+_LOGGED = re.compile(r'time="[^"]*" level=\w+ msg=("(?:[^"\\]|\\.)*"|\S+)')
 
 
 class Sandbox:
@@ -165,11 +167,20 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 def failed(tool: str, status: int, errors: bytes) -> SessionError:
     """Return the error of a tool that ended with ``status``."""
-    lines = [line for line in errors.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
+    lines = [_said(line) for line in errors.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
+    # apt's way, and that of tools around it: what is wrong may be followed by what they do about it.
+    lines = [line for line in lines if line.startswith("E: ")] or lines
     how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-    return SessionError(
-        f"{os.path.basename(tool)} {how}", " / ".join(line.strip() for line in lines[-3:]), step="image"
-    )
+    return SessionError(f"{os.path.basename(tool)} {how}", " / ".join(lines[-3:]), step="image")
+
+
+def _said(line: str) -> str:
+    """Return what a line of a tool's complaint says, without the fields that skopeo's logger puts around."""
+    found = _LOGGED.fullmatch(line.strip())
+    if found is None:
+        return line.strip()
+    text = found[1]
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith('"') else text
 
 
 PACKAGES = {

@@ -29,7 +29,7 @@ from ssh2container.admin.images import ids, manifest, metadata, ownership
 from ssh2container.admin.images.durable import flush, listed, locked, read_json, remove, write
 from ssh2container.admin.images.staging import Staging, staged
 from ssh2container.admin.images.streams import Defaults, Progress, Unpacked
-from ssh2container.errors import NotFound, SessionError
+from ssh2container.errors import NotFound, Refusal, SessionError
 from ssh2container.plan import image as reader
 
 
@@ -274,7 +274,7 @@ def _version_of(record: str) -> str:
 
 
 def _record(info: dict[str, Any], facts: metadata.Facts) -> bytes:
-    """Return what plan.image reads."""
+    """Return what plan.image reads; raises Refusal for more than it reads."""
     defaults = info["defaults"]
     record = {
         "format": reader.FORMAT,
@@ -290,4 +290,12 @@ def _record(info: dict[str, Any], facts: metadata.Facts) -> bytes:
         "writable": facts.writable,
         "range": tuple(info["range"]),
     }
-    return marshal.dumps(record, 4)
+    content = marshal.dumps(record, 4)
+    if len(content) >= reader.RECORD_LIMIT:
+        raise Refusal(
+            "the image was refused",
+            f"its defaults, its accounts and the names of its directories that everybody may write to"
+            f" ({len(facts.writable)}) are more than a login can read",
+            step="image",
+        )
+    return content

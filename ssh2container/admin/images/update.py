@@ -28,17 +28,20 @@ def updatable(store: Store) -> list[str]:
     return [name for name in store.names() if _source(store.origin(name)) is not None]
 
 
-def update(store: Store, name: str, limits: Limits, progress: Progress) -> Updated:
-    """Bring ``name`` up to date; a failure leaves it as it is, and is told, not raised."""
+def update(store: Store, name: str, progress: Progress) -> Updated:
+    """Bring ``name`` up to date, within the limits that it was imported with.
+
+    A failure leaves it as it is, and is told, not raised.
+    """
     before = store.version(name)
-    source = _source(store.origin(name))
+    origin = store.origin(name)
+    source = _source(origin)
     if source is None:
-        kind = store.origin(name).get("kind", "unknown")
-        return Updated(name, "not updatable", f"it was imported from a {kind}")
+        return Updated(name, "not updatable", _why_not(origin))
     try:
         if isinstance(source, Registry) and _same_digest(store, source, name):
             return Updated(name, "unchanged", before.digest)
-        after = importing.bring(store, name, source, limits, progress)
+        after = importing.bring(store, name, source, Limits.of(origin), progress)
         if before.info["range"][1]:
             shifting.ensure(store, after, progress)
     except SessionError as error:
@@ -52,6 +55,14 @@ def _same_digest(store: Store, source: Registry, name: str) -> bool:
     """Ask the registry, which is much cheaper than pulling."""
     with store.stage() as staging:
         return source.latest(staging) == store.origin(name).get("digest")
+
+
+def _why_not(origin: dict[str, Any]) -> str:
+    if origin.get("kind") == Registry.kind:
+        return "its digest is pinned"
+    if not origin:
+        return "nothing says where it came from; import it again"
+    return f"it came from {origin['kind']} {origin['reference']}; import it again"
 
 
 def _source(origin: dict[str, Any]) -> Source | None:

@@ -156,7 +156,7 @@ def update_(names: tuple[str, ...], *, everything: bool, collect_: bool) -> None
         raise click.UsageError("give names, or --all")
     with progress() as tell:
         chosen = names or update.updatable(store)
-        outcomes = [update.update(store, name, Limits(), tell) for name in chosen]
+        outcomes = [update.update(store, name, tell) for name in chosen]
     for outcome in outcomes:
         click.echo(f"{outcome.name}: {outcome.outcome}: {outcome.detail}")
     if transfers.refresh():

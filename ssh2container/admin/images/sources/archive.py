@@ -25,7 +25,7 @@ HEAD_BYTES = 512
 
 
 class Archive(Source):
-    """A tar or cpio file, or standard input as ``-``."""
+    """A tar or cpio file."""
 
     kind = "archive"
 
@@ -99,6 +99,7 @@ def _is_tar(head: bytes) -> bool:
     """Check the header's magic, or, for the oldest tars, its checksum (tar(5))."""
     if len(head) < HEAD_BYTES:
         return False
+    head = head[:HEAD_BYTES]
     if head[257:262] == b"ustar":
         return True
     field = head[148:156].strip(b" \0")

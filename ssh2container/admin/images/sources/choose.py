@@ -47,4 +47,9 @@ def choose(
         return Archive(source)
     if disk.is_disk(head):
         return disk.Disk(source, partition=partition, inside=inside)
-    raise SessionError(f"{source} is of no kind that can be imported", step="image")
+    raise SessionError(
+        f"{source} is of no kind that can be imported",
+        "it is no directory, tar, cpio, disk image, file system, squashfs or ISO, plain or compressed",
+        "see the SOURCE of: ssh2containerctl image import --help",
+        step="image",
+    )

@@ -64,7 +64,8 @@ class HostTools(Source):
     kind = "host-tools"
 
     def __init__(self, extra: Iterable[str] = (), *, only: bool = False) -> None:
-        self._extra = tuple(extra)
+        # ``update`` runs in another directory.
+        self._extra = tuple(os.path.abspath(word) if "/" in word else word for word in extra)
         self._only = only
         super().__init__(" ".join(self._extra) or "host-tools")
         self.defaults = Defaults((("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"),))

@@ -8,13 +8,12 @@ the same unpacker as everything else (image-spec: manifest.md, config.md, layer.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from ssh2container.admin.images.safety import HostileError, Limits
-from ssh2container.admin.images.sources import archive, skopeo
+from ssh2container.admin.images.sources import archive, documents, skopeo
 from ssh2container.admin.images.sources.source import Source
 from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Defaults, Progress, Stream
@@ -44,19 +43,19 @@ class Image(Source):
     def _read(self, open_blob: Callable[[str], IO[bytes]], manifest: dict[str, Any]) -> None:
         """Take layers and defaults from ``manifest``."""
         self._open = open_blob
-        layers = manifest.get("layers")
-        if not isinstance(layers, list) or not isinstance(manifest.get("config"), dict):
+        if "layers" not in manifest or "config" not in manifest:
             raise SessionError(
                 "the image's manifest has no layers and configuration",
                 "it is of an old or unknown schema",
                 "pull and save it with a current docker, podman or skopeo",
                 step="image",
             )
+        layers = documents.mappings(manifest["layers"], "layers of the manifest")
         if len(layers) > _MOST_LAYERS:
             raise HostileError("the manifest", f"it lists more than {_MOST_LAYERS} layers")
         self._layers = layers
-        config = json.loads(self._whole(manifest["config"]))
-        self.defaults = defaults(config.get("config") or {})
+        blob = self._whole(documents.mapping(manifest["config"], "config of the manifest"))
+        self.defaults = defaults(documents.parsed(blob, "the configuration").get("config") or {})
 
     def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:
         """Yield a stream per layer, each checked against its digest first."""
@@ -102,22 +101,22 @@ class Layout(Image):
         if not os.path.isdir(directory):
             directory, _, tag = directory.rpartition(":")
         try:
-            with open(f"{directory}/index.json", encoding="utf-8") as text:
-                index = json.loads(text.read(_JSON_LIMIT_BYTES))
-        except (OSError, ValueError) as error:
+            with open(f"{directory}/index.json", "rb") as file:
+                index = documents.parsed(file.read(_JSON_LIMIT_BYTES), "index.json")
+        except OSError as error:
             raise SessionError(
-                f"{self.reference} is no OCI image layout", f"index.json: {error}", step="image"
+                f"{self.reference} is no OCI image layout", f"index.json: {error.strerror}", step="image"
             ) from None
 
         def open_blob(hexadecimal: str) -> IO[bytes]:
             return _open(f"{directory}/blobs/sha256/{hexadecimal}")
 
         self._open = open_blob
-        chosen = _tagged(index.get("manifests", []), tag, self.reference)
-        manifest = json.loads(self._whole(chosen))
+        chosen = _tagged(_manifests(index, "index.json"), tag, self.reference)
+        manifest = documents.parsed(self._whole(chosen), "the manifest")
         if manifest.get("mediaType", chosen.get("mediaType")) in _INDEXES:
-            chosen = _for_this_machine(manifest["manifests"])
-            manifest = json.loads(self._whole(chosen))
+            chosen = _for_this_machine(_manifests(manifest, "the index"))
+            manifest = documents.parsed(self._whole(chosen), "the manifest")
         self.digest = chosen["digest"]
         self._read(open_blob, manifest)
 
@@ -150,7 +149,7 @@ class Registry(Image):
 
     def __init__(self, reference: str, authfile: str | None = None, *, insecure: bool = False) -> None:
         super().__init__(reference)
-        self.authfile = authfile
+        self.authfile = os.path.abspath(authfile) if authfile else None  # ``update`` runs elsewhere
         self.insecure = insecure
 
     def latest(self, staging: Staging) -> str:
@@ -170,19 +169,22 @@ class Registry(Image):
         return {**super().provenance(), "authfile": self.authfile, "insecure": self.insecure}
 
 
-def defaults(config: dict[str, Any]) -> Defaults:
-    """Return what the image configuration ``config`` (config.md, ``config``) says about a session."""
+def defaults(config: object) -> Defaults:
+    """Return what the image configuration ``config`` (config.md, ``config``) says about a session.
+
+    Raises HostileError for what no program could be started with.
+    """
+    given = documents.mapping(config, "config of the configuration")
     pairs = []
-    for entry in config.get("Env") or ():
-        key, equals, value = str(entry).partition("=")
-        if key and equals and "\0" not in entry:
+    for entry in documents.words(given.get("Env"), "Env"):
+        key, equals, value = entry.partition("=")
+        if key and equals:
             pairs.append((key, value))
-    command = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
     return Defaults(
         tuple(pairs),
-        str(config.get("User") or ""),
-        str(config.get("WorkingDir") or ""),
-        tuple(str(word) for word in command),
+        documents.word(given.get("User"), "User"),
+        documents.word(given.get("WorkingDir"), "WorkingDir"),
+        documents.words(given.get("Entrypoint"), "Entrypoint") + documents.words(given.get("Cmd"), "Cmd"),
     )
 
 
@@ -211,17 +213,25 @@ def _open(path: str) -> IO[bytes]:
 def _directory(path: str) -> tuple[Callable[[str], IO[bytes]], dict[str, Any]]:
     """Return how to open blobs of skopeo's ``dir:`` at ``path``, and its manifest."""
     with _open(f"{path}/manifest.json") as file:
-        manifest = json.loads(file.read(_JSON_LIMIT_BYTES))
+        manifest = documents.parsed(file.read(_JSON_LIMIT_BYTES), "the manifest")
     return lambda hexadecimal: _open(f"{path}/{hexadecimal}"), manifest
+
+
+def _manifests(index: dict[str, Any], what: str) -> list[dict[str, Any]]:
+    return documents.mappings(index.get("manifests"), f"manifests of {what}")
+
+
+def _part(manifest: dict[str, Any], key: str) -> dict[str, Any]:
+    return documents.mapping(manifest.get(key) or {}, key)
 
 
 def _tagged(manifests: list[dict[str, Any]], tag: str, reference: str) -> dict[str, Any]:
     key = "org.opencontainers.image.ref.name"
-    found = [m for m in manifests if not tag or m.get("annotations", {}).get(key) == tag]
+    found = [m for m in manifests if not tag or _part(m, "annotations").get(key) == tag]
     if len(found) > 1:
         return _for_this_machine(found)
     if not found:
-        tags = sorted(str(m.get("annotations", {}).get(key, "")) for m in manifests)
+        tags = sorted(str(_part(m, "annotations").get(key, "")) for m in manifests)
         raise SessionError(
             f"{reference} has no such image", f"it has {', '.join(tags) or 'none'}", step="image"
         )
@@ -234,8 +244,8 @@ def _for_this_machine(manifests: list[dict[str, Any]]) -> dict[str, Any]:
     found = [
         m
         for m in manifests
-        if m.get("platform", {}).get("architecture") == architecture
-        and m.get("platform", {}).get("os", "linux") == "linux"
+        if _part(m, "platform").get("architecture") == architecture
+        and _part(m, "platform").get("os", "linux") == "linux"
     ]
     if len(found) != 1:
         raise SessionError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from ssh2container.admin.images import sandbox
 from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images.sources import archive, tools
 from ssh2container.admin.images.staging import Staging
 from ssh2container.admin.images.streams import Progress
 from ssh2container.errors import SessionError
@@ -22,17 +23,35 @@ def unpack_archive(file: str, tag: str, staging: Staging, limits: Limits, progre
     """Take ``docker save``'s ``file`` apart; return the directory with manifest.json and the blobs."""
     progress(f"taking {os.path.basename(file)} apart", 0, 0)
     box, out = _box(staging, limits, network=False)
-    readable = staging.readable_copy(file)
-    box.readable["/archive"] = readable
+    box.readable["/archive"] = _plain(file, staging, limits, progress)
     box.run(_skopeo("copy", "--insecure-policy", f"docker-archive:/archive{tag}", "dir:/scratch/image"))
     return f"{out}/image"
+
+
+def _plain(file: str, staging: Staging, limits: Limits, progress: Progress) -> str:
+    """Return the path of ``file`` decompressed: not every skopeo does that itself."""
+    with open(file, "rb", buffering=0) as source:
+        tool = archive.compression(source.read(archive.HEAD_BYTES))
+        if not tool:
+            return staging.readable_copy(file)
+        source.seek(0)
+        plain = f"{staging.path}/archive.tar"
+        with open(plain, "wb") as target:
+            tools.run(
+                archive.box(staging.range), archive.decompressor(tool), staging.path, limits, progress,
+                what=f"decompressing {os.path.basename(file)}", stdin=source, stdout=target,
+            )  # fmt: skip
+    os.chmod(plain, 0o400)
+    os.chown(plain, staging.range.base, staging.range.base)
+    return plain
 
 
 def inspect(reference: str, staging: Staging, authfile: str | None, *, insecure: bool) -> tuple[str, int]:
     """Return the digest of ``reference`` in its registry, and the bytes of its layers."""
     box, _ = _box(staging, Limits(), network=True, name="inspect")
     options = _access(box, staging, authfile, insecure=insecure, prefix="")
-    found: dict[str, Any] = json.loads(box.run(_skopeo("inspect", *options, f"docker://{reference}")))
+    wanted = _exact(reference, reference.partition("@")[2])
+    found: dict[str, Any] = json.loads(box.run(_skopeo("inspect", *options, f"docker://{wanted}")))
     return str(found["Digest"]), sum(layer.get("Size", 0) for layer in found.get("LayersData") or ())
 
 
@@ -60,10 +79,7 @@ def pull(
             step="image",
         )
     box, out = _box(staging, limits, network=True)
-    # The tag may move between the two requests; the digest may not.
-    name = reference.partition("@")[0]
-    head, slash, last = name.rpartition("/")
-    exact = f"{head}{slash}{last.partition(':')[0]}@{digest}"
+    exact = _exact(reference, digest)  # the tag may move between the two requests
     options = _access(box, staging, authfile, insecure=insecure, prefix="src-")
     process = box.start(
         _skopeo("copy", *options, f"docker://{exact}", "dir:/scratch/image"), stdout=subprocess.DEVNULL
@@ -80,6 +96,17 @@ def pull(
     finally:
         sandbox.end(process)
     return f"{out}/image", digest
+
+
+def _exact(reference: str, digest: str) -> str:
+    """Return ``reference`` with ``digest`` in place of its tag, itself without one.
+
+    A digest decides alone, and skopeo takes no tag beside it.
+    """
+    if not digest:
+        return reference
+    head, slash, last = reference.partition("@")[0].rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}@{digest}"
 
 
 def _skopeo(verb: str, *arguments: str) -> list[str]:
