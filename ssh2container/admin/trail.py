@@ -1,14 +1,15 @@
 """Reading the audit trail back: the records that sessions wrote to the system's log.
 
 They come from the journal where systemd runs, else from the files of a syslog daemon. Any local process
-can write to the log under our name. The journal knows the true uid of the writer, so a record that claims
-another one is marked; in a plain file it cannot be told.
+can write to the log under our name. The journal knows the true uid of the writer, so a record about
+another user is marked; in a plain file it cannot be told.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ class Record:
     """One record.
 
     when: as the log has it. fields: by name; "event" is always there. forged: the uid that wrote it,
-    when the record claims another one.
+    when the record is about another user.
     """
 
     __slots__ = ("fields", "forged", "when")
@@ -162,6 +163,19 @@ def _journal_entry(line: str) -> Iterator[Record]:
         return
     seconds = int(entry.get("__REALTIME_TIMESTAMP", 0)) / 1e6
     fields = parse(message)
-    writer = entry.get("_UID", "")
-    forged = writer if "uid" in fields and writer not in (fields["uid"], "0") else ""
+    writer = str(entry.get("_UID", ""))
+    forged = writer if writer != "0" and _belies(fields, writer) else ""
     yield Record(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)), fields, forged)
+
+
+def _belies(fields: dict[str, str], writer: str) -> bool:
+    """Tell whether a record is about another user than the one who wrote it, uid ``writer``."""
+    if "uid" in fields and fields["uid"] != writer:
+        return True
+    if "user" not in fields:
+        # A session's own records all say whose it is.
+        return "session" in fields and "uid" not in fields
+    try:
+        return str(pwd.getpwnam(fields["user"]).pw_uid) != writer
+    except (KeyError, ValueError):
+        return "uid" not in fields  # an account that is no more

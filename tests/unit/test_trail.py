@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import pytest
@@ -58,3 +59,23 @@ def test_a_file_with_both_formats_is_read(tmp_path: pathlib.Path) -> None:
     first, second = trail.records((str(path),))
     assert first.fields == second.fields == record
     assert second.concerns("alice")
+
+
+@pytest.mark.parametrize(
+    ("writer", "text", "forged"),
+    [
+        ("65534", 'event=open session="0123456789" uid="65534" user="nobody"', False),
+        ("0", 'event=kill session="0123456789" user="nobody" by="root"', False),
+        ("1234", 'event=open session="0123456789" uid="65534" user="nobody"', True),
+        ("1234", 'event=open session="0123456789" uid="1234" user="nobody"', True),
+        ("1234", 'event=open session="0123456789" user="nobody"', True),
+        ("1234", 'event=close session="0123456789" exit="0"', True),
+        ("1234", 'event=open session="0123456789" uid="1234" user="an account that is no more"', False),
+        ("1234", "the compiled policy was not used", False),
+    ],
+)
+def test_a_record_about_another_user_is_marked(writer: str, text: str, *, forged: bool) -> None:
+    """Leaving the uid out, or telling one's own beside another's name, helps a forger no more."""
+    entry = {"MESSAGE": text, "_UID": writer, "__REALTIME_TIMESTAMP": "1700000000000000"}
+    (record,) = trail._journal_entry(json.dumps(entry))
+    assert record.forged == (writer if forged else "")
