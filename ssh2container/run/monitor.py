@@ -120,7 +120,7 @@ class Monitor:
             if self._relay is not None:
                 ended = self._reason != "exit"
                 self._relay.drain(_DRAIN_S if ended else None)
-                self._relay.restore(reset=ended)
+                self._relay.restore(reset=ended or self._was_killed())
                 os.dup2(self._relay.outer, 2)  # for the line of an error
             if companions is not None:
                 companions.finish(self._status)
@@ -201,6 +201,12 @@ class Monitor:
     def _speaks(self) -> bool:
         """Tell whether there may be something to say on standard error where there is no terminal."""
         return self._companions is not None and self._companions.speaks
+
+    def _was_killed(self) -> bool:
+        """Tell whether the payload had no chance to leave its terminal in order."""
+        return self._status is None or (
+            os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) == signals.SIGKILL
+        )
 
     def _sudden_end(self) -> SessionError:
         """Return what to say when the container is gone and nobody knows how the payload ended."""

@@ -19,10 +19,8 @@ def test_a_keystroke_is_one_read_and_one_write(user: User) -> None:
     with outer(user, "-c", "stty -echo raw; echo ready; head -c 10; echo -n done; read x") as session:
         session.expect(b"ready")
         with traced([session.process.pid], "read,write") as calls:
-            for _ in range(9):
-                session.send(b"k")
-                until(lambda: _typed(session), "the key has arrived")
-            session.send(b"k")
+            for _ in range(10):
+                _type(session, b"k")
             session.expect(b"done")
         session.send(b"\r")
     typed = [call for call in calls if '"k' in call]
@@ -34,9 +32,17 @@ def test_a_keystroke_is_one_read_and_one_write(user: User) -> None:
     assert sum(1 for call in calls if "= -1" in call) == 0, calls
 
 
-def _typed(session: Outer) -> bool:
-    """Whether the terminal inside has been emptied by its reader."""
-    return select.select([session.slave], [], [], 0)[0] == []
+def _type(session: Outer, key: bytes) -> None:
+    """Send a key and wait until the monitor has it: two at once would be one read."""
+    before = _bytes_read(session)
+    session.send(key)
+    until(lambda: _bytes_read(session) > before, "the key has arrived")
+
+
+def _bytes_read(session: Outer) -> int:
+    """How much the monitor has read so far, of whatever (proc(5), rchar)."""
+    with open(f"/proc/{session.process.pid}/io", encoding="ascii") as file:
+        return int(re.findall(r"rchar: (\d+)", file.read())[0])
 
 
 def test_a_keystroke_with_its_echo(user: User) -> None:
@@ -79,6 +85,28 @@ def test_the_clients_terminal_is_restored_when_the_container_is_killed(user: Use
         assert session.ended() == 125
         assert termios.tcgetattr(session.slave) == session.before
         session.expect(b"the container ended without a word")
+
+
+def test_what_a_killed_program_had_switched_on_is_left(user: User) -> None:
+    """The second screen, a hidden cursor …: nobody else could, when the payload died by SIGKILL."""
+    switch_on = "printf '\\033[?1049h\\033[?25lready'"
+    with outer(user, "-c", f"{switch_on}; kill -9 $$") as session:
+        session.expect(b"ready")
+        session.expect(b"\x1b[?1047l")
+        assert session.ended() == -9
+    with outer(user, "-c", f"{switch_on}; exec sleep 1000") as session:
+        session.expect(b"ready")
+        os.kill(children(session.process.pid)[0].pid, 9)
+        session.expect(b"\x1b[?1047l")
+        session.expect(b"the container ended without a word")
+
+
+def test_a_program_that_ends_by_itself_shows_no_byte_of_ours(user: User) -> None:
+    for last_words in ("exit 3", "kill -TERM $$"):
+        with outer(user, "-c", f"echo ready; {last_words}") as session:
+            session.ended()
+            assert session.expect(b"ready\r\n") == b"ready\r\n"
+            assert select.select([session.master], [], [], 0)[0] == []
 
 
 def test_a_refused_session_leaves_the_terminal_alone(user: User) -> None:

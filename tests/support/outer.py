@@ -13,7 +13,7 @@ import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from support.host import until
+from support.host import children, until
 from support.login import start
 from support.users import User
 
@@ -68,8 +68,13 @@ def outer(user: User, *arguments: str, **options: int) -> Iterator[Outer]:
 
 @contextmanager
 def traced(pids: list[int], trace: str) -> Iterator[list[str]]:
-    """The system calls of processes while the block lasts; the list is filled at its end."""
+    """The system calls of processes while the block lasts; the list is filled at its end.
+
+    They and their children are waited for at both ends: with what came before they have nothing to
+    do any more, and of what the block was told of no call is cut off by the tracer's end.
+    """
     calls: list[str] = []
+    until(lambda: _are_at_rest(pids), "the processes have nothing more to do")
     attach = [word for pid in pids for word in ("-p", str(pid))]
     tracer = subprocess.Popen(
         ["strace", "-f", "-qq", "-e", f"trace={trace}", *attach], stderr=subprocess.PIPE, text=True
@@ -77,6 +82,7 @@ def traced(pids: list[int], trace: str) -> Iterator[list[str]]:
     until(lambda: all(_tracer_of(pid) for pid in pids), "strace is attached")
     try:
         yield calls
+        until(lambda: _are_at_rest(pids), "the processes have nothing more to do")
     finally:
         tracer.terminate()
         assert tracer.stderr
@@ -87,3 +93,15 @@ def traced(pids: list[int], trace: str) -> Iterator[list[str]]:
 def _tracer_of(pid: int) -> int:
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         return int(re.findall(r"TracerPid:\t(\d+)", file.read())[0])
+
+
+def _are_at_rest(pids: list[int]) -> bool:
+    """Whether all of them sleep; those that have something to say to others are asked first."""
+    everybody = [*(child.pid for pid in pids for child in children(pid)), *pids]
+    return all(_state(pid) in "SZ" for pid in everybody)
+
+
+def _state(pid: int) -> str:
+    """The letter of proc(5): S asleep, t stopped by a tracer, R on a processor …"""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return re.findall(r"State:\t(\w)", file.read())[0]
