@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ssh2container.policy.policy import Policy, Sftp
+    from ssh2container.policy.policy import Access, Policy, Sftp
 
     from .image import Image
     from .request import Request
@@ -79,7 +79,7 @@ class Chooser:
         access = self._policy.access
         if request.kind == "sftp":
             if access.sftp is None:
-                raise _refusal("sftp is not allowed here", "access.sftp is false", access.message)
+                raise _refusal("sftp is not allowed here", "access.sftp is false", access)
             return self._sftp_server(access.sftp)
         if request.kind == "login":
             return self._login()
@@ -91,9 +91,7 @@ class Chooser:
     def _login(self) -> Program:
         interactive = self._policy.access.interactive
         if interactive is False:
-            raise _refusal(
-                "a shell is not allowed here", "access.interactive is false", self._policy.access.message
-            )
+            raise _refusal("a shell is not allowed here", "access.interactive is false", self._policy.access)
         if interactive is not True:
             return self._words(
                 [paths.fsencode(specifiers.expand(word, self._values)) for word in interactive]
@@ -168,5 +166,5 @@ def _sftp_flags(sftp: Sftp, values: Mapping[str, str]) -> tuple[bytes, ...]:
     return tuple(arguments)
 
 
-def _refusal(what: str, why: str, message: str) -> Refusal:
-    return Refusal(what, why, message, "access")
+def _refusal(what: str, why: str, access: Access) -> Refusal:
+    return Refusal(what, why, commands.offered(access), "access")

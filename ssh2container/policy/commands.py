@@ -152,10 +152,20 @@ def _refusal(command: bytes, why: str, access: Access | None) -> Refusal:
     shown = printable(command[: _LONGEST_SHOWN + 1].decode("utf-8", "replace"))
     if len(shown) > _LONGEST_SHOWN:
         shown = shown[:_LONGEST_SHOWN] + "…"
-    remedy = ""
-    if access is not None:
-        if type(access.commands) is tuple and access.commands:
-            remedy = "allowed: " + ", ".join(str(entry) for entry in access.commands)
-        if access.message:
-            remedy += ("; " if remedy else "") + access.message
+    remedy = "" if access is None else offered(access)
     return Refusal(f'the command "{shown}" is not allowed', why, remedy, "access")
+
+
+def offered(access: Access) -> str:
+    """Say what a client may ask for instead, and the policy's message: the remedy of every refusal."""
+    found: list[str] = []
+    if access.commands == "any":
+        found.append("any command")
+    elif access.commands != "none":
+        found += [str(entry) for entry in access.commands]
+    if access.sftp is not None:
+        found.append("sftp")
+    if access.interactive is not False:
+        found.append("a login without a command")
+    allowed = "allowed: " + ", ".join(found) if found else ""
+    return "; ".join(part for part in (allowed, access.message) if part)

@@ -176,18 +176,24 @@ def test_policies_of_a_work_tree_are_tested_without_being_installed(
     make_user: MakeUser, tmp_path: Path
 ) -> None:
     user = make_user("access: {sftp: false}\n")
-    tree = Path(f"/srv/s2c-tree-{user.name}")
+    tree = tmp_path / "tree"
     (tree / "users").mkdir(parents=True)
-    try:
-        (tree / "users" / f"{user.name}.yaml").write_text("access: {sftp: true, commands: none}\n")
-        path = tmp_path / "t.yaml"
-        path.write_text(f"{user.name}:\n  can: [sftp list /, read /etc/passwd]\n  cannot: [run true]\n")
-        command = [CONTROL, "test", "--policies", str(tree), str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "3 kept, 0 not" in done.stdout
-    finally:
-        run(["rm", "-r", str(tree)]).ok()
+    tree.chmod(0o700)  # the user cannot get there
+    policy = tree / "users" / f"{user.name}.yaml"
+    policy.write_text("access: {sftp: true, commands: none}\n")
+    path = tmp_path / "t.yaml"
+    path.write_text(f"{user.name}:\n  can: [sftp list /, read /etc/passwd]\n  cannot: [run true]\n")
+    command = [CONTROL, "test", "--policies", str(tree), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 kept, 0 not" in done.stdout
+    policy.write_text("imag: x\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f'{policy}:1:1: unknown key "imag"' in done.stdout, "not the copy's name"
+    done = subprocess.run([*command, "--user", "alcie"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no policy test is about alcie" in done.stderr
 
 
 def test_a_listed_command_finds_its_files_inside(make_user: MakeUser) -> None:

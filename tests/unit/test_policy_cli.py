@@ -16,6 +16,7 @@ from support.policies import Tree
 
 from ssh2container.admin.cli import status
 from ssh2container.admin.cli.main import VERBS, command
+from ssh2container.admin.seccomp.build import BuildError
 from ssh2container.policy import store
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -394,6 +395,22 @@ def test_an_interrupt_in_the_editor_is_the_editors(tree: Tree, monkeypatch: pyte
 )
 def test_edit_wants_one_name(tree: Tree, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
     assert edit(tree, monkeypatch, ":", *arguments).exit_code == 2
+
+
+def test_one_users_filter_stops_nothing(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that policy's problem alone: others are compiled, enabled and edited all the same."""
+
+    def refuse(*_: object) -> list[str]:
+        raise BuildError("nope: there is no such profile")
+
+    monkeypatch.setattr("ssh2container.admin.images.transfers.refresh", lambda: False)
+    monkeypatch.setattr("ssh2container.admin.seccomp.build.compile_all", refuse)
+    done = control("compile", "--json")
+    assert done.exit_code == 1
+    made = json.loads(done.stdout)
+    assert made["written"] == ["config", "defaults"]
+    assert "there is no such profile" in made["problems"][0]["message"]
+    assert tree.logged == []
 
 
 def test_compile_says_what_it_did(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

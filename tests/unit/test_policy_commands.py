@@ -13,7 +13,7 @@ from support.policies import policy
 
 from ssh2container.errors import Refusal
 from ssh2container.kernel import _syscall
-from ssh2container.policy.commands import Word, decide, split
+from ssh2container.policy.commands import Word, decide, offered, split
 from ssh2container.policy.policy import Access
 
 
@@ -212,6 +212,25 @@ def test_any_passes_the_string_to_the_shell() -> None:
 def test_none_refuses_everything() -> None:
     with pytest.raises(Refusal, match="allows no commands"):
         decide(b"true", policy("access: {commands: none}").access)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{interactive: false, commands: [rsync]}", "allowed: rsync, sftp"),
+        (
+            "{interactive: false, commands: [rsync, {exact: make test}], sftp: false}",
+            "allowed: rsync, make test",
+        ),
+        ("{commands: none, sftp: false}", "allowed: a login without a command"),
+        ("{interactive: [menu], commands: any}", "allowed: any command, sftp, a login without a command"),
+        ("{interactive: false, commands: none, sftp: false}", ""),
+        ("{interactive: false, commands: none, sftp: false, message: ask us}", "ask us"),
+        ("{interactive: false, commands: none, message: ask us}", "allowed: sftp; ask us"),
+    ],
+)
+def test_a_refusal_says_what_is_allowed(text: str, said: str) -> None:
+    assert offered(policy(f"access: {text}").access) == said
 
 
 def test_a_long_command_is_shortened_in_the_message() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import pwd
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from ssh2container.admin.language.problems import PolicyError
 from ssh2container.admin.language.reading import Source
-from ssh2container.admin.promises import clients, grammar, inside, report
+from ssh2container.admin.promises import clients, copying, grammar, inside, report, running
 from ssh2container.admin.promises.grammar import ACTIONS, Promise
 from ssh2container.admin.promises.running import BROKEN, ERROR, KEPT, Result
+from ssh2container.errors import SessionError
 
 
 def parse(text: str) -> list[Promise]:
@@ -80,3 +82,44 @@ def test_junit() -> None:
     failure = suites["bob"].find("testcase/failure")
     assert failure is not None
     assert failure.get("message") == "it worked"
+
+
+def test_a_client_that_is_missing_keeps_no_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What git cannot do because there is no git on this machine says nothing about the user."""
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "git" else f"/bin/{name}")
+    monkeypatch.setattr(running, "_run", lambda *_: pytest.fail("there is nothing to run"))
+    for action in ("git push", "git fetch"):
+        promise = Promise("root", action, "/r", "/t.yaml:1", allowed=False)
+        with pytest.raises(SessionError, match="cannot find the program git"):
+            running._client(promise, "", "/tmp", pwd.getpwnam("root"))
+
+
+def test_policies_that_users_cannot_reach_are_copied(tmp_path: os.PathLike[str]) -> None:
+    tree = f"{tmp_path}/tree"
+    os.makedirs(f"{tree}/users", mode=0o700)
+    os.makedirs(f"{tree}/.git", mode=0o700)
+    for name in ("config.yaml", "users/alice.yaml", ".git/x.yaml", "notes.txt"):
+        with open(f"{tree}/{name}", "w", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o600)) as file:
+            file.write(f"# {name}")
+    os.symlink("/etc/shadow", f"{tree}/users/bob.yaml")
+    os.mkfifo(f"{tree}/defaults.yaml")
+    with copying.readable(tree) as copy:
+        found = {
+            os.path.relpath(f"{where}/{name}", copy): oct(os.lstat(f"{where}/{name}").st_mode)
+            for where, _, names in os.walk(copy)
+            for name in names
+        }
+        assert found == {
+            "config.yaml": "0o100644",
+            "users/alice.yaml": "0o100644",
+            "users/bob.yaml": "0o120777",
+        }
+        for directory in (copy, f"{copy}/users", os.path.dirname(copy)):
+            assert os.stat(directory).st_mode & 0o755 == 0o755
+    assert not os.path.exists(os.path.dirname(copy))
+    with copying.readable(f"{tree}/users/alice.yaml") as copy, open(copy, encoding="utf-8") as file:
+        assert file.read() == "# users/alice.yaml"
+    with pytest.raises(SessionError, match="cannot copy the policies"), copying.readable(f"{tree}/none"):
+        pass
+    with copying.readable("") as copy:
+        assert copy == ""

@@ -44,7 +44,11 @@ def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form:
 
     Exit status: 0 all promises are kept, 1 some are broken or could not be tried, 2 wrong usage.
     """
-    promises = [promise for promise in _read(paths) if not users or promise.user in users]
+    promises = _read(paths)
+    for user in users:
+        if not any(promise.user == user for promise in promises):
+            raise click.UsageError(f"no policy test is about {user}")
+    promises = [promise for promise in promises if not users or promise.user in users]
     results = []
     out = output.console()
     with output.progress("testing") as advance:

@@ -61,10 +61,14 @@ def build(places: Places, advance: Advance = lambda _: None) -> Built:
         try:
             fresh = compiler.write(name, part, places)
         except OSError as error:
+            remedy = "run it as root" if isinstance(error, PermissionError) else ""
             raise SessionError(
-                f"cannot write {places.compiled}/{name}", error.strerror or "", "run it as root", "compile",
+                f"cannot write {places.compiled}/{name}",
+                error.strerror or "",
+                remedy,
+                "compile",
                 error.errno or 0,
-            ) from None  # fmt: skip
+            ) from None
         (built.written if fresh else built.unchanged).append(name)
     built.removed = compiler.remove_others(valid, places)
     return built
@@ -92,7 +96,10 @@ _ATTEMPTS = 50
 
 
 def build_filters(built: Built, places: Places) -> None:
-    """Build the system-call filters of all policies that can be made without asking who logs in."""
+    """Build the system-call filters of all policies that can be made without asking who logs in.
+
+    What cannot be built joins the problems: it concerns the users of that policy alone.
+    """
     # pyseccomp runs ldconfig at import; only this step needs it.
     from ssh2container.admin.seccomp import build as filters
 
@@ -104,9 +111,9 @@ def build_filters(built: Built, places: Places) -> None:
     try:
         built.filters = filters.compile_all(list(wanted))
     except (OSError, ValueError, RuntimeError, LookupError) as error:
-        raise SessionError(
-            "cannot build the system-call filters", str(error), "correct seccomp in the policies", "compile"
-        ) from None
+        message = f"cannot build a system-call filter: {error}"
+        hint = "correct seccomp in the policies: ssh2containerctl check"
+        built.problems.append(Problem(places.configuration, 0, 0, message, hint=hint))
 
 
 def policies(places: Places) -> Iterator[Policy]:

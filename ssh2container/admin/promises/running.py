@@ -11,7 +11,7 @@ import tempfile
 import time
 
 from ssh2container.admin.language import comparing, provenance
-from ssh2container.admin.promises import clients, files, inside
+from ssh2container.admin.promises import clients, copying, files, inside
 from ssh2container.admin.promises.grammar import Promise
 from ssh2container.errors import EXIT_OURS, Refusal, SessionError, printable
 from ssh2container.policy import specifiers, store
@@ -60,6 +60,14 @@ def run(promises: Iterable[Promise], policies: str = "") -> Iterator[Result]:
 
     policies: a configuration directory or a user's file in the place of what is installed.
     """
+    with copying.readable(policies) as copy:
+        for result in _run_all(promises, copy):
+            if copy:
+                result.reason = result.reason.replace(copy, policies)
+            yield result
+
+
+def _run_all(promises: Iterable[Promise], policies: str) -> Iterator[Result]:
     sound: set[str] = set()
     for promise in promises:
         started = time.monotonic()
@@ -89,7 +97,7 @@ def _attempt(promise: Promise, policies: str) -> tuple[bool, str]:
             arguments = [*_python("session"), promise.action, promise.argument, policies]
             done = _run(arguments, "", directory, entry)
             if done.returncode not in (0, inside.FAILED):
-                raise SessionError("there is no session to try it in", printable(done.stderr.strip()[-300:]))
+                raise SessionError("there is no session to try it in", _reason(done))
             return _judge(done, [])
         return _client(promise, policies, directory, entry)
     finally:
@@ -101,8 +109,10 @@ def _client(promise: Promise, policies: str, directory: str, entry: pwd.struct_p
     control = ["/usr/bin/python3", "-IB", "-c", program]
     bench = clients.Bench(directory, control, policies)
     arguments, text = clients.ACTIONS[promise.action](bench, promise.argument)
-    if shutil.which(arguments[0]) is None:
-        what = f"cannot find the program {arguments[0]}"
+    # Without it, what a user "cannot" do would be kept by a client that cannot do it.
+    client = promise.action.partition(" ")[0] if " " in promise.action else arguments[0]
+    if shutil.which(client) is None:
+        what = f"cannot find the program {client}"
         raise SessionError(what, "policy tests use real clients", "install it")
     there = _host_path(promise, policies, entry)
     touched = bool(there) and promise.action in clients.MAKES | clients.NEEDS
@@ -144,11 +154,15 @@ def _run(
         raise SessionError(f"cannot run {arguments[0]} as {entry.pw_name}", error.strerror or "") from None
 
 
-def _judge(done: subprocess.CompletedProcess[str], sessions: list[int]) -> tuple[bool, str]:
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     # A line of ours says more than what a client, or the shell around us, makes of it.
     ours = [line for line in lines if line.startswith("ssh2container: ")]
-    reason = printable((ours[-1:] or lines[:1] or [f"status {done.returncode}"])[0])
+    return printable((ours[-1:] or lines[:1] or [f"status {done.returncode}"])[0])
+
+
+def _judge(done: subprocess.CompletedProcess[str], sessions: list[int]) -> tuple[bool, str]:
+    reason = _reason(done)
     if EXIT_OURS in (done.returncode, *sessions):
         raise SessionError("the container could not be made", reason)
     return done.returncode == 0, "" if done.returncode == 0 else reason
