@@ -104,4 +104,4 @@ def _are_at_rest(pids: list[int]) -> bool:
 def _state(pid: int) -> str:
     """The letter of proc(5): S asleep, t stopped by a tracer, R on a processor …"""
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-        return re.findall(r"State:\t(\w)", file.read())[0]
+        return str(re.findall(r"State:\t(\w)", file.read())[0])
