@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,14 +48,18 @@ static void check_standard_descriptors(void)
 
 static void hand_over(char **variables)
 {
+    static const char failed[] = "ssh2container: cannot keep the environment: a limit on open files or on the size of"
+                                 " files is too small; raise it (ulimit -n, ulimit -f)\n";
+    /* What the limit on sizes forbids is an error to report, not death without a word (setrlimit(2)). */
+    signal(SIGXFSZ, SIG_IGN);
     if (close_range(HANDED, ~0U, 0) || memfd_create("environment", 0) != HANDED)
-        fail("ssh2container: cannot keep the environment\n", OURS);
+        fail(failed, OURS);
     for (; *variables; variables++) {
         size_t left = strlen(*variables) + 1;
         for (const char *at = *variables; left;) {
             ssize_t done = write(HANDED, at, left);
             if (done <= 0)
-                fail("ssh2container: cannot keep the environment\n", OURS);
+                fail(failed, OURS);
             at += done, left -= (size_t)done;
         }
     }

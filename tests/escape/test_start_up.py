@@ -107,4 +107,6 @@ def test_tiny_limits_fail_closed(user: User, name: str, value: int) -> None:
         assert b"CapBnd:\t0000000000000000" in out
     else:
         assert done_process.returncode != 0
+        if name == "FSIZE":
+            assert (done_process.returncode, err[:15]) == (125, b"ssh2container: "), err
     until(lambda: not processes(user.uid), "nothing is left")

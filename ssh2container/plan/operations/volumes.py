@@ -60,7 +60,10 @@ class AttachVolume(Operation):
 
     __slots__ = ("directory", "identity", "name", "target")
     step = "attach-volume"
-    remedies = {40: "a symbolic link stands in the way of the target"}
+    remedies = {
+        22: "a directory is attached on a directory, all else on a file: take away what stands at the target",
+        40: "a symbolic link stands in the way of the target",
+    }
     reasons = {_ESTALE: "it is not what shows there"}
 
     def __init__(
