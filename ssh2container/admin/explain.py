@@ -9,7 +9,7 @@ from ssh2container.kernel import namespaces
 from ssh2container.plan.account import Account
 from ssh2container.plan.greeting import spell
 from ssh2container.plan.host import Host
-from ssh2container.plan.make import make
+from ssh2container.plan.make import PHASES, make
 from ssh2container.plan.request import Request
 from ssh2container.policy import store
 
@@ -61,7 +61,7 @@ class Explanation:
     def steps(self) -> list[dict[str, Any]]:
         """Return every operation: phase, step, words, reason, system calls, key and the key's place."""
         found = []
-        for phase in ("monitor", "init", "payload"):
+        for phase in PHASES:
             for operation in getattr(self.plan, phase):
                 origin = self.policy.origin(operation.key) if operation.key else None
                 found.append(

@@ -72,14 +72,13 @@ class _Watch:
     def launch(self, plan: Plan) -> Monitor:
         """Launch ``plan`` with its operations watched."""
 
-        def write(plan: Plan, like: bytes) -> int:
+        def write(plan: Plan, like: bytes, file: int) -> None:
             watched = plan.without()
             for phase in ("init", "payload"):
                 operations = (*getattr(plan, phase), _End())
                 setattr(watched, phase, tuple(_Timed(op, self.noted) for op in operations))
-            told = order.write(watched, like, writable=True)
-            self.file = os.dup(told)
-            return told
+            order.write(watched, like, file, writable=True)
+            self.file = os.dup(file)
 
         named = self.timed("write down what the container is to be", write)
         monitor: Monitor = self.timed("launch: start pid 1", launch)(plan, named)

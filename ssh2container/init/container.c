@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -109,38 +110,44 @@ static void reset_signals(void)
         sigaction(number, &standard, NULL);
 }
 
-static void close_all_but(int first, int second)
+/* kept: three descriptors above 2, in any order; -1 for none. */
+static void close_all_but(const int *kept)
 {
-    const int lower = first < second ? first : second, upper = first < second ? second : first;
-    if (lower > 3)
-        close_range(3, (unsigned)lower - 1, 0);
-    if (upper > lower + 1)
-        close_range(lower < 3 ? 3 : (unsigned)lower + 1, (unsigned)upper - 1, 0);
-    close_range((unsigned)upper + 1, ~0U, 0);
+    for (int next = 3;;) {
+        int lowest = INT_MAX;
+        for (int i = 0; i < 3; i++)
+            if (kept[i] >= next && kept[i] < lowest)
+                lowest = kept[i];
+        if (lowest > next)
+            close_range((unsigned)next, lowest == INT_MAX ? ~0U : (unsigned)lowest - 1, 0);
+        if (lowest == INT_MAX)
+            return;
+        next = lowest + 1;
+    }
 }
 
 /* The monitor writes the order while this program starts. */
-static int receive_order(int channel)
+static void await_order(int channel)
 {
     struct content content;
-    if (receive(channel, &content) != ORDER || content.attached != 1)
+    if (receive(channel, &content) != ORDER)
         _exit(OURS);
-    return content.descriptors[0];
 }
 
 /* Make the container around this process and stay until it ends.
  *
- * channel: to the monitor, or to the owner of a shared container. listener: where others may ask for a program, or
- * -1. Returns only in a payload that runs no program (FLAG_CALL).
+ * channel: to the monitor, or to the owner of a shared container. order: the file that it writes. listener: where
+ * others may ask for a program, or -1. Returns only in a payload that runs no program (FLAG_CALL).
  */
-void run_container(int channel, int listener, pid_t (*fork_payload)(void))
+void run_container(int channel, int order, int listener, pid_t (*fork_payload)(void))
 {
     struct failure failure;
     struct container container = {.channel = channel, .listener = listener, .fork = fork_payload};
+    const int kept[] = {channel, order, listener};
     reset_signals();
     setsid();
-    close_all_but(channel, listener);
-    const int order = receive_order(channel);
+    close_all_but(kept);
+    await_order(channel);
     read_order(&container, map_order(channel, order));
     close(order);
     if (!script_run(&container.making, &failure)) {

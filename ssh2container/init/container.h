@@ -40,7 +40,7 @@ struct demand {
 int64_t now_ms(void);
 void start_payload(struct container *container, const struct demand *demand, int tells);
 void attend(struct container *container);
-void run_container(int channel, int listener, pid_t (*fork_payload)(void));
+void run_container(int channel, int order, int listener, pid_t (*fork_payload)(void));
 
 bool matches(const uint8_t *name, size_t name_size, const uint8_t *pattern, size_t pattern_size);
 struct words {

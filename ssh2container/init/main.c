@@ -1,7 +1,7 @@
 /* The static program that is pid 1 of every container (docs/architecture.md).
  *
- * kernel/_syscall.c starts it in new namespaces with an empty environment, the standard descriptors, the channel and
- * the listener. Its rights over the new user namespace came through the exec as ambient capabilities; from
+ * kernel/_syscall.c starts it in new namespaces with an empty environment, the standard descriptors, the channel,
+ * the order's file and the listener. Its rights over the new user namespace came through the exec as ambient capabilities; from
  * here on they are as after a fork.
  */
 #define _GNU_SOURCE
@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { CHANNEL = 3, LISTENER = 4 };
+enum { CHANNEL = 3, ORDER_FILE = 4, LISTENER = 5 };
 
 static int forget_inheritable(void)
 {
@@ -34,6 +34,6 @@ int main(void)
                                                   reason(number), number, "start"));
         return OURS;
     }
-    run_container(CHANNEL, fcntl(LISTENER, F_GETFD) < 0 ? -1 : LISTENER, fork);
+    run_container(CHANNEL, ORDER_FILE, fcntl(LISTENER, F_GETFD) < 0 ? -1 : LISTENER, fork);
     return OURS;
 }

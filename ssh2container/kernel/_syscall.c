@@ -133,7 +133,7 @@ static bool read_script(struct script *script, const Py_buffer *records, const P
 
 /* ---- pid 1 as a program ---------------------------------------------------------------------------------------- */
 
-enum { FIRST = 3, HANDED = 2, OUT_OF_THE_WAY = 16, STACK = 65536 };
+enum { FIRST = 3, HANDED = 3, OUT_OF_THE_WAY = 16, STACK = 65536 };
 
 struct program {
     const char *path;
@@ -217,8 +217,8 @@ static PyObject *door_spawn(PyObject *self, PyObject *arguments)
     Py_buffer records, texts;
     int pidfd = -1, copied, pid = -1;
 
-    if (!PyArg_ParseTuple(arguments, "yk(ii)y*w*p", &program.path, &flags, &program.descriptors[0],
-                          &program.descriptors[1], &records, &texts, &copied)) {
+    if (!PyArg_ParseTuple(arguments, "yk(iii)y*w*p", &program.path, &flags, &program.descriptors[0],
+                          &program.descriptors[1], &program.descriptors[2], &records, &texts, &copied)) {
         return NULL;
     }
     if (!read_script(&program.opening, &records, &texts)) {
@@ -279,10 +279,10 @@ static pid_t fork_payload(void)
 static PyObject *door_contain(PyObject *self, PyObject *arguments)
 {
     (void)self;
-    int channel, listener;
+    int channel, order, listener;
     Py_buffer records, texts;
     struct script opening;
-    if (!PyArg_ParseTuple(arguments, "(ii)y*w*", &channel, &listener, &records, &texts)) {
+    if (!PyArg_ParseTuple(arguments, "(iii)y*w*", &channel, &order, &listener, &records, &texts)) {
         return NULL;
     }
     if (!read_script(&opening, &records, &texts)) {
@@ -290,7 +290,7 @@ static PyObject *door_contain(PyObject *self, PyObject *arguments)
         return NULL;
     }
     run_opening(&opening, channel);
-    run_container(channel, listener, fork_payload);
+    run_container(channel, order, listener, fork_payload);
     Py_RETURN_NONE;
 }
 
@@ -360,7 +360,8 @@ static struct PyModuleDef module = {
 static const struct call other_calls[] = {
     {"seccomp", SYS_seccomp}, {"signalfd4", SYS_signalfd4}, {"rt_sigaction", SYS_rt_sigaction},
     {"rt_sigprocmask", SYS_rt_sigprocmask}, {"pidfd_send_signal", 424}, {"close_range", 436},
-    {"pidfd_getfd", 438}, {NULL, 0},
+    {"pidfd_getfd", 438}, {"socketpair", SYS_socketpair}, {"socket", SYS_socket}, {"bind", SYS_bind},
+    {"listen", SYS_listen}, {NULL, 0},
 };
 
 static int add_numbers(PyObject *known, const struct call *call)

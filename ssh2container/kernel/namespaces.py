@@ -27,11 +27,11 @@ Nobody else may read it. For the kernel that makes its process one that only roo
 into, from its first instruction on; otherwise the user namespace's owner could (would_dump, fs/exec.c)."""
 
 
-def spawn(flags: int, descriptors: tuple[int, int], opening: Script, *, waits: bool) -> tuple[int, int]:
+def spawn(flags: int, descriptors: tuple[int, int, int], opening: Script, *, waits: bool) -> tuple[int, int]:
     """Start :data:`PROGRAM` as pid 1 of new namespaces and return (pid, pidfd).
 
     This process never leaves its own namespaces, and nothing of it is copied. The program gets
-    ``descriptors`` (channel, listener or -1) beside 0-2, and an empty environment.
+    ``descriptors`` (channel, file of the order, listener or -1) beside 0-2, and an empty environment.
     opening: what has to happen before the program is executed; what fails there comes over the channel.
     waits: whether it waits for us. Raises OSError.
     """
@@ -39,7 +39,7 @@ def spawn(flags: int, descriptors: tuple[int, int], opening: Script, *, waits: b
     return _syscall.spawn(paths.fsencode(PROGRAM), flags, descriptors, records, opening.finish(), waits)
 
 
-def contain(descriptors: tuple[int, int], opening: Script) -> None:
+def contain(descriptors: tuple[int, int, int], opening: Script) -> None:
     """Be pid 1 in this process, by the same code as :data:`PROGRAM`; return in the payload."""
     _syscall.contain(descriptors, b"".join(opening.records), opening.finish())
 

@@ -2,14 +2,13 @@
 
 Sources: prctl(2), close_range(2), getrlimit(2), epoll(7). ``_prctl`` is the C half of
 python-prctl; the other half makes a function for each option that exists, which costs each login 0.8 ms.
+It is imported when pid 1 is at work.
 """
 
 from __future__ import annotations
 
 import _stat as stat
 import posix as os
-
-import _prctl
 
 from . import libc, signals
 
@@ -19,11 +18,15 @@ _UNLIMITED = 0xFFFFFFFFFFFFFFFF
 
 def die_with_parent(number: int) -> None:
     """Have the kernel send signal ``number`` when the parent thread ends (PR_SET_PDEATHSIG)."""
+    import _prctl
+
     _prctl.prctl(_prctl.PR_SET_PDEATHSIG, number)
 
 
 def set_dumpable(*, dumpable: bool) -> None:
     """Say whether others of our uid may trace us and open our /proc entries (PR_SET_DUMPABLE)."""
+    import _prctl
+
     _prctl.prctl(_prctl.PR_SET_DUMPABLE, int(dumpable))
 
 

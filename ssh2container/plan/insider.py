@@ -83,11 +83,21 @@ class Insider:
     def mapping(self, account: Account) -> list[Operation]:
         """Return pid 1's first operations: to be known by the right ids and hidden from tracers."""
         if self.ranged:
-            return [identity.AwaitMaps(), identity.HideFromTracers("pid 1")]
+            from .operations import ranges
+
+            return [ranges.AwaitMaps(), identity.HideFromTracers("pid 1")]
         return [
             identity.MapOwnIds(self.uid, account.uid, self.gid, account.gid, "user"),
             identity.HideFromTracers("pid 1"),
         ]
+
+    def mapping_outside(self) -> tuple[Operation, ...]:
+        """Return what has to be done outside before pid 1 is known by any id."""
+        if not self.ranged:
+            return ()
+        from .operations import ranges
+
+        return (ranges.MapRange(self.uid_map, self.gid_map),)
 
     def become_root(self) -> list[Operation]:
         """Return what makes pid 1 root of its range, so that what it makes belongs to root inside."""
@@ -239,8 +249,10 @@ def _require_apart(policy: Policy, host: Host, account: Account, ids: Range) -> 
 
 
 def _become(uid: int, gid: int) -> Iterable[Operation]:
+    from .operations import ranges
+
     # The kernel forgets the parent-death signal at any change of ids (PR_SET_PDEATHSIG).
-    return identity.BecomeIds(uid, gid), identity.DieWithParent(_SIGKILL, "pid 1")
+    return ranges.BecomeIds(uid, gid), identity.DieWithParent(_SIGKILL, "pid 1")
 
 
 def _home(path: str) -> str:

@@ -32,6 +32,8 @@ UNSAFE_GROUPS = frozenset(
 )
 """Groups that are as good as root. A group that is not mapped shows as nogroup inside and still
 grants access to whatever the policy binds."""
+PHASES = ("mapping", "monitor", "init", "payload")
+"""The parts of a plan that consist of operations."""
 _PARENT_DIED, _SIGKILL = 64, 9
 
 
@@ -39,8 +41,9 @@ class Plan:
     """All that a session will do, in order.
 
     session: its id. namespaces: flags of clone(2). image: the one it runs on.
-    monitor: operations of the process that stays outside. init: those of pid 1 before it starts
-    the payload; it ends them without rights. payload: the last ones before the program.
+    mapping: operations outside that pid 1 waits for. monitor: those of the process that stays outside.
+    init: those of pid 1 before it starts the payload; it ends them without rights. payload: the last
+    ones before the program.
     program: what is executed; environment, directory: with which. terminal: whether the payload
     gets a terminal of its own. grace: seconds between asking the payload to end and ending it.
     greeting: what the terminal shows before the payload's first byte; welcome: the mark of its part that
@@ -65,6 +68,7 @@ class Plan:
         "image",
         "init",
         "linger",
+        "mapping",
         "monitor",
         "namespaces",
         "payload",
@@ -82,6 +86,7 @@ class Plan:
     session: str
     image: Image
     namespaces: int
+    mapping: tuple[Operation, ...]
     monitor: tuple[Operation, ...]
     init: tuple[Operation, ...]
     payload: tuple[Operation, ...]
@@ -110,14 +115,14 @@ class Plan:
 
     def operations(self) -> tuple[Operation, ...]:
         """Return every operation, in the order in which they are listed and shown."""
-        return (*self.monitor, *self.init, *self.payload)
+        return tuple(operation for phase in PHASES for operation in getattr(self, phase))
 
     def without(self, *kinds: type[Operation]) -> Plan:
         """Return this plan without the operations of ``kinds``: for the tests, one layer at a time."""
         other = Plan()
         for name in self.__slots__:
             setattr(other, name, getattr(self, name))
-        for phase in ("monitor", "init", "payload"):
+        for phase in PHASES:
             kept = tuple(op for op in getattr(self, phase) if not isinstance(op, kinds))
             setattr(other, phase, kept)
         return other
@@ -136,6 +141,8 @@ class Plan:
         """Return the plan of the container alone: its pid 1 starts no program and waits for logins."""
         other = self.without()
         other.session, other.shared, other.terminal = name, True, False
+        # Its owner belongs to no login.
+        other.monitor = tuple(op for op in self.monitor if not isinstance(op, identity.DieWithParent))
         return other
 
 
@@ -193,11 +200,8 @@ def make(
     if host.agent is not None:
         plan.environment[b"SSH_AUTH_SOCK"] = tree.AGENT.encode()
     plan.namespaces = _namespaces(policy)
-    plan.monitor = (
-        identity.DieWithParent(_PARENT_DIED, "monitor"),
-        *((identity.MapRange(who.uid_map, who.gid_map),) if who.ranged else ()),
-        identity.HideFromTracers("monitor"),
-    )
+    plan.mapping = who.mapping_outside()
+    plan.monitor = (identity.DieWithParent(_PARENT_DIED, "monitor"), identity.HideFromTracers("monitor"))
     listed = who.listed(account, host.image)
     generated = {
         "passwd": accounts.passwd(host.image, listed.name, listed.uid, listed.gid, listed.home, shell),

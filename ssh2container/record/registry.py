@@ -7,7 +7,6 @@ hint; the administrator's tools verify it against the kernel (``admin.sessions``
 
 from __future__ import annotations
 
-import _socket
 import _stat as stat
 import errno
 import fcntl
@@ -15,6 +14,7 @@ import posix as os
 import time
 
 from ssh2container.errors import Refusal, SessionError, printable
+from ssh2container.kernel import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class Entry:
         fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.rename(hidden, f"{directory}/{name}")
 
-    def listen(self) -> _socket.socket:
+    def listen(self) -> int:
         """Return the socket at which pid 1 is asked to run another program. Raises OSError."""
-        listener = listen(f"{self._directory}/{self.name}{SOCKET}")
+        listener = sockets.listen(f"{self._directory}/{self.name}{SOCKET}".encode(), _WAITING)
         self._listens = True
         return listener
 
@@ -251,19 +251,6 @@ def _remove_abandoned(path: str) -> None:
             os.unlink(path)
     except OSError:
         pass
-
-
-def listen(path: str) -> _socket.socket:
-    """Return a socket that listens at ``path``. Raises OSError."""
-    kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
-    listener = _socket.socket(_socket.AF_UNIX, kind)
-    try:
-        listener.bind(path)
-        listener.listen(_WAITING)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def started(pid: int) -> str:

@@ -1,4 +1,4 @@
-"""Messages between the monitor and pid 1, over one socket pair of whole packets (unix(7)).
+"""Messages between the monitor and pid 1, over one socket pair of whole packets (:mod:`.packets`).
 
 ``ssh2container/init/messages.h`` names them on the other side.
 
@@ -6,8 +6,6 @@ The pair is also each side's sign of life: end-of-file means that the other is g
 """
 
 from __future__ import annotations
-
-import _socket
 
 from ssh2container.errors import NotFound, Refusal, SessionError
 
@@ -24,7 +22,7 @@ TERMINAL = b"T"
 GO = b"G"
 """Monitor: the range of ids is mapped."""
 ORDER = b"O"
-"""Monitor: what the container is to be is attached to this message."""
+"""Monitor: what the container is to be is in the file that pid 1 was given."""
 ERROR = b"E"
 """pid 1 or the payload: something failed; a marshalled error follows."""
 FAILED = b"F"
@@ -44,43 +42,7 @@ REQUEST = b"Q"
 VERSION = b"2"
 """Of the three messages above: an upgrade leaves live containers alone."""
 
-_LIMIT = 65536
 _KINDS = (SessionError, Refusal, NotFound)
-
-
-def pair() -> tuple[_socket.socket, _socket.socket]:
-    """Return the monitor's end and pid 1's."""
-    kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-    left, right = _socket.socketpair(_socket.AF_UNIX, kind)
-    return left, right
-
-
-def receive(end: _socket.socket) -> tuple[bytes, bytes, int]:
-    """Return (kind, content, attached descriptor or -1) of the next message; kind b"" at the end."""
-    kind, content, attached = receive_all(end, 1)
-    return kind, content, attached[0] if attached else -1
-
-
-def receive_all(end: _socket.socket, most: int = 4) -> tuple[bytes, bytes, list[int]]:
-    """As :func:`receive`, with up to ``most`` attached descriptors."""
-    size = _socket.CMSG_LEN(4 * most)
-    try:
-        message, ancillary, _, _ = end.recvmsg(_LIMIT, size, _socket.MSG_CMSG_CLOEXEC)
-    except ConnectionResetError:
-        # The other side ended before it had read all of ours. It is told once, and before its last words.
-        message, ancillary, _, _ = end.recvmsg(_LIMIT, size, _socket.MSG_CMSG_CLOEXEC)
-    attached: list[int] = []
-    for level, kind, data in ancillary:
-        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-            attached += [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data) & ~3, 4)]
-    return message[:1], message[1:], attached
-
-
-def send_descriptor(end: _socket.socket, kind: bytes, *descriptors: int) -> None:
-    """Send ``kind`` with ``descriptors`` attached."""
-    numbers = b"".join(descriptor.to_bytes(4, "little") for descriptor in descriptors)
-    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)
-    end.sendmsg([kind], [rights])
 
 
 def pack(items: Iterable[bytes]) -> bytes:

@@ -14,10 +14,9 @@ from _blake2 import blake2b
 from ssh2container import paths
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.operations import perform
-from ssh2container.plan.operations.identity import MapRange
 from ssh2container.record import registry
 
-from . import channel, order, owner, terminal
+from . import channel, order, owner, packets, terminal
 from .monitor import Monitor
 
 TYPE_CHECKING = False
@@ -66,8 +65,7 @@ def join(plan: Plan) -> Monitor:
     try:
         with registry.Lock(directory):
             end, container = _find_or_make(plan, directory, name)
-        # The ids of the container are its owner's to map.
-        perform([op for op in plan.monitor[1:] if not isinstance(op, MapRange)])
+        perform(plan.monitor)
         plan.registration["container"] = container
         standard = [number for number in (0, 1, 2) if not (plan.terminal and os.isatty(number))]
         like = terminal.likeness() if plan.terminal else b""
@@ -116,7 +114,7 @@ def greet(place: str, container: bytes) -> tuple[_socket.socket, str] | None:
     try:
         end.connect(place)
         end.send(channel.HELLO + channel.VERSION + container)
-        kind, content, _ = channel.receive(end)
+        kind, content, _ = packets.receive(end)
     except OSError as error:
         end.close()
         if error.errno in _GONE:
@@ -147,6 +145,6 @@ def ask(
     # In a file: a command alone may be longer than a packet.
     file = order.seal(order.request(like, directory, umask, environment, attempts))
     try:
-        channel.send_descriptor(end, channel.REQUEST + bytes(standard), file, *standard)
+        packets.send_descriptor(end, channel.REQUEST + bytes(standard), file, *standard)
     finally:
         os.close(file)

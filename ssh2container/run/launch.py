@@ -6,9 +6,8 @@ import errno
 import posix as os
 
 from ssh2container.errors import EXIT_OURS, SessionError
-from ssh2container.kernel import namespaces
+from ssh2container.kernel import namespaces, sockets
 from ssh2container.plan.operations import perform
-from ssh2container.plan.operations.identity import MapRange
 from ssh2container.record import registry
 
 from . import channel, order
@@ -33,13 +32,12 @@ _REMEDIES = {
 }
 
 
-def launch(plan: Plan, write: Callable[[Plan, bytes], int] = order.write) -> Monitor:
+def launch(plan: Plan, write: Callable[[Plan, bytes, int], None] = order.write) -> Monitor:
     """Start pid 1 on ``plan`` and return the monitor that waits for it. Raises SessionError.
 
-    write: makes the file that pid 1 reads.
+    write: writes the file that pid 1 reads.
     """
     sharing = plan.container_per != "session" and plan.call is None
-    perform(plan.monitor[:1])
     entry = registry.enter(plan.session, plan.sessions_max, needed=sharing)
     try:
         if sharing:
@@ -63,20 +61,20 @@ def launch(plan: Plan, write: Callable[[Plan, bytes], int] = order.write) -> Mon
 
 
 def start(
-    plan: Plan, entry: registry.Entry | None, write: Callable[[Plan, bytes], int] = order.write
+    plan: Plan, entry: registry.Entry | None, write: Callable[[Plan, bytes, int], None] = order.write
 ) -> tuple[int, int, _socket.socket]:
     """Start pid 1 and return its pid, its pidfd and our end of the channel to it.
 
     entry: where it listens for those who want another program run inside. Raises SessionError.
     """
-    listener = None if entry is None else entry.listen()
-    ours, theirs = channel.pair()
-    waited_for = any(isinstance(operation, MapRange) for operation in plan.monitor)
+    listener = -1 if entry is None else entry.listen()
+    ours, theirs = sockets.pair()
+    file = order.new()
     opening = order.opening(plan)
-    given = (theirs.fileno(), -1 if listener is None else listener.fileno())
+    given = (theirs, file, listener)
     try:
         if plan.call is None:
-            pid, pidfd = namespaces.spawn(plan.namespaces, given, opening, waits=waited_for)
+            pid, pidfd = namespaces.spawn(plan.namespaces, given, opening, waits=bool(plan.mapping))
         else:
             pid, pidfd = namespaces.clone(plan.namespaces)
             if pid == 0:
@@ -90,32 +88,37 @@ def start(
             "namespaces",
             number,
         ) from None
-    theirs.close()
-    if listener is not None:
-        listener.close()
-    # Not before: a child of a process that is not dumpable cannot write its own maps.
-    perform(plan.monitor[1:], pid)
-    if waited_for:
-        try:
-            ours.send(channel.GO)
-        except OSError:
-            pass  # as below
+    os.close(theirs)
+    if listener >= 0:
+        os.close(listener)
+    if plan.mapping:
+        perform(plan.mapping, pid)
+        _tell(ours, channel.GO)
     # Meanwhile pid 1 has been starting.
     like = b""
     if plan.terminal:
         from . import terminal
 
         like = terminal.likeness()
-    told = write(plan, like)
+    write(plan, like, file)
+    _tell(ours, channel.ORDER)
+    os.close(file)
+    # Not before: pid 1 makes the container meanwhile. And a child of a process that is not dumpable
+    # cannot write its own maps.
+    perform(plan.monitor)
+    import _socket
+
+    return pid, pidfd, _socket.socket(fileno=ours)
+
+
+def _tell(end: int, message: bytes) -> None:
     try:
-        channel.send_descriptor(ours, channel.ORDER, told)
+        os.write(end, message)
     except OSError:
         pass  # it has ended: what it said of that comes over the channel
-    os.close(told)
-    return pid, pidfd, ours
 
 
-def _call(function: Callable[[], int], given: tuple[int, int], opening: Script) -> NoReturn:
+def _call(function: Callable[[], int], given: tuple[int, int, int], opening: Script) -> NoReturn:
     """In a copy of this process: be pid 1, and in its payload run ``function`` in place of a program."""
     status = EXIT_OURS
     try:

@@ -11,7 +11,7 @@ from ssh2container.errors import SessionError
 from ssh2container.kernel import _syscall, process, signals
 from ssh2container.record import registry
 
-from . import channel, order
+from . import channel, order, packets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Monitor:
         return -1.0 if due == _NEVER else max(0.0, due - time.monotonic())
 
     def _hear(self) -> bool:
-        kind, content, attached = channel.receive(self._end)
+        kind, content, attached = packets.receive(self._end)
         if kind == channel.ERROR:
             raise channel.unpack_error(content)
         if kind == channel.FAILED:

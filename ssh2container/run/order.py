@@ -33,8 +33,13 @@ _EFBIG = 27
 _OPENING, _MAKING = b"o", b"i"
 
 
-def write(plan: Plan, like: bytes, *, writable: bool = False) -> int:
-    """Return the descriptor of the file that makes ``plan``. Raises SessionError.
+def new() -> int:
+    """Return the descriptor of an empty file in memory. Raises OSError."""
+    return os.memfd_create("order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def write(plan: Plan, like: bytes, file: int, *, writable: bool = False) -> None:
+    """Write what makes ``plan`` to ``file``, of :func:`new`. Raises SessionError.
 
     like: modes and size of the client's terminal (``terminal.likeness``), b"" for none.
     writable: leave it unsealed, and have pid 1 note the times that a script asks for in it.
@@ -71,7 +76,7 @@ def write(plan: Plan, like: bytes, *, writable: bool = False) -> int:
     for part in rest:
         check = crc32(part, check)
     try:
-        return _file((_HEAD.pack(_MAGIC, *fields, check, *times), *rest), seals=0 if writable else _SEALED)
+        _fill(file, (_HEAD.pack(_MAGIC, *fields, check, *times), *rest), seals=0 if writable else _SEALED)
     except OSError as error:
         what, why = "cannot hand over what the container is to be", error.strerror or ""
         raise SessionError(what, why, "", "order", error.errno or 0) from None
@@ -97,7 +102,13 @@ def texts_at(head: bytes) -> int:
 
 def seal(content: bytes) -> int:
     """Return the descriptor of a file in memory that nobody can change any more. Raises OSError."""
-    return _file((content,), seals=_SEALED)
+    file = new()
+    try:
+        _fill(file, (content,), _SEALED)
+    except OSError:
+        os.close(file)
+        raise
+    return file
 
 
 def error_of(plan: Plan, failed: bytes) -> SessionError:
@@ -130,19 +141,9 @@ def _word(word: bytes) -> bytes:
     return word if pattern is None else word + b"\0" + pattern
 
 
-def _file(parts: tuple[bytes | bytearray, ...], seals: int) -> int:
-    file = os.memfd_create("order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        _fill(file, parts)
-        if seals:
-            fcntl.fcntl(file, _F_ADD_SEALS, seals)
-    except OSError:
-        os.close(file)
-        raise
-    return file
-
-
-def _fill(file: int, parts: tuple[bytes | bytearray, ...]) -> None:
+def _fill(file: int, parts: tuple[bytes | bytearray, ...], seals: int) -> None:
     written = os.writev(file, parts)
     if written != sum(map(len, parts)):
         raise OSError(_EFBIG, "a limit on the size of files lets only a part of it through")
+    if seals:
+        fcntl.fcntl(file, _F_ADD_SEALS, seals)

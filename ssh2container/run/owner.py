@@ -14,7 +14,7 @@ from ssh2container.errors import SessionError
 from ssh2container.kernel import process, signals
 from ssh2container.record import audit, registry
 
-from . import channel, order
+from . import channel, order, packets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def start(plan: Plan, directory: str, name: str) -> None:
 
     Called with the directory locked. Raises SessionError.
     """
-    ours, theirs = channel.pair()
+    ours, theirs = packets.pair()
     connection = os.pidfd_open(os.getppid()) if plan.container_per == "connection" else -1
     child = os.fork()
     if child == 0:
@@ -42,7 +42,7 @@ def start(plan: Plan, directory: str, name: str) -> None:
     if connection >= 0:
         os.close(connection)
     os.waitpid(child, 0)
-    kind, content, _ = channel.receive(ours)
+    kind, content, _ = packets.receive(ours)
     ours.close()
     if kind == channel.ERROR:
         raise channel.unpack_error(content)
@@ -117,7 +117,7 @@ class Owner:
                     return
             for descriptor, _ in poll.poll(remaining):
                 if descriptor == end.fileno():
-                    kind, content, _ = channel.receive(end)
+                    kind, content, _ = packets.receive(end)
                     if kind == channel.ERROR:
                         raise channel.unpack_error(content)
                     if kind == channel.FAILED:

@@ -85,7 +85,7 @@ def main(
         tables: dict[str, Callable[[], Section]] = {
             "start-up": lambda: start_up.measure(users, ours, rounds, _directory(ledger)),
             "memory": lambda: memory.measure(ours, tuple({min(20, sessions), sessions})),
-            "throughput": lambda: throughput.measure(roomy, plain, mib, 5, _directory(ledger)),
+            "throughput": lambda: throughput.measure(roomy, plain, mib, 9, _directory(ledger)),
             "metadata": lambda: metadata.measure(users, files, 9, _directory(ledger)),
             "terminal": lambda: terminal.measure(watched, recorded, shown, 7, room),
             "beside": lambda: scale.beside(ours, other, live, rounds),

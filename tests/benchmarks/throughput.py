@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import tempfile
 import time
@@ -10,37 +11,64 @@ import time
 from support.client import ENVIRONMENT, Client
 from support.ledger import CACHE
 from support.sshd import serving
-from support.users import User
+from support.users import SHELL, User
 
+from benchmarks.clock import as_user, interleaved
 from benchmarks.table import Row, Section
 
 BAR = ">= 0.98"
 _SOURCE = f"{CACHE}/benchmark-data"
 _TARGET = "/tmp/data"
 """In memory inside a session; for bash it should be a tmpfs too, or the disks are compared."""
+_SERVER = "/usr/lib/openssh/sftp-server"
+_IN_MEMORY = "/dev/shm/data"
+"""A session has one of its own."""
+_BARE_ROUNDS = 40
 
 
 def measure(ours: User, plain: User, size_mib: int, rounds: int, directory: str) -> Section:
     """Move ``size_mib`` each way, in turns. directory: for sshd, an existing one of its own."""
     with open(_SOURCE, "wb") as file:
         file.write(os.urandom(1 << 20) * size_mib)
-    rows = []
     try:
+        rows = _without_ssh(ours, size_mib)
         with serving(directory) as server:
             clients = {"ssh2container": server.client(ours), "bash": server.client(plain)}
             for name, command in _ways().items():
                 speeds: dict[str, list[float]] = {who: [] for who in clients}
-                for _ in range(rounds):
-                    for who, client in clients.items():
-                        speeds[who].append(size_mib / _seconds(client, command))
-                mine = Row(f"{name}, ssh2container", "MiB/s", speeds["ssh2container"])
-                theirs = Row(f"{name}, bash", "MiB/s", speeds["bash"])
-                mine.ratio, mine.against, mine.bar = mine.median / theirs.median, "bash", BAR
-                rows += [mine, theirs]
+                for number in range(rounds):
+                    # Who comes first changes: the machine gets warm, and others come and go.
+                    for who in list(clients)[:: -1 if number % 2 else 1]:
+                        speeds[who].append(size_mib / _seconds(clients[who], command))
+                rows += _pair(name, speeds)
     finally:
         os.unlink(_SOURCE)
-    note = f"{size_mib} MiB over ssh on loopback, the start of the session included"
+    note = f"{size_mib} MiB over ssh on loopback, the start of the session included; ratios pair by pair"
     return Section("throughput", note, rows)
+
+
+def _pair(name: str, speeds: dict[str, list[float]]) -> list[Row]:
+    mine, theirs = (Row(f"{name}, {who}", "MiB/s", samples) for who, samples in speeds.items())
+    ratios = [a / b for a, b in zip(mine.samples, theirs.samples, strict=True)]
+    mine.ratio, mine.against, mine.bar = statistics.median(ratios), "bash", BAR
+    return [mine, theirs]
+
+
+def _without_ssh(user: User, size_mib: int) -> list[Row]:
+    """Upload to an sftp-server of our own, contained and not: what is left when no cipher is in the way."""
+    batch = f"{_SOURCE}-batch"
+    with open(batch, "w", encoding="utf-8") as file:
+        file.write(f"put {_SOURCE} {_IN_MEMORY}\nrm {_IN_MEMORY}\n")
+    sftp = ["/usr/bin/sftp", "-q", "-b", batch, "-D"]
+    commands = {"ssh2container": [*sftp, f"{SHELL} -c {_SERVER}"], "bash": [*sftp, _SERVER]}
+    try:
+        times: dict[str, list[float]] = as_user(
+            user, lambda: interleaved(commands, _BARE_ROUNDS, user.environment()), first=False
+        )
+    finally:
+        os.unlink(batch)
+    speeds = {who: [size_mib * 1000 / took for took in samples] for who, samples in times.items()}
+    return _pair("sftp, upload, without sshd", speeds)
 
 
 def _ways() -> dict[str, list[str]]:

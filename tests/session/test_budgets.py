@@ -27,17 +27,17 @@ def start(plan):
     os._exit(0)
 shell.session([b"-c", b"true"], os.environb, start=start)
 """
-FOREIGN = "__future__ _blake2 _prctl _socket _stat _struct binascii errno fcntl gc grp marshal posix pwd time"
+FOREIGN = "__future__ _blake2 _stat _struct binascii errno fcntl gc grp marshal posix pwd time"
 """All but the first, which the bundle leaves out, are C, and most are part of the interpreter."""
 OWN = """
-errors kernel kernel._syscall kernel.landlock kernel.libc kernel.mounts kernel.namespaces kernel.process
-kernel.script kernel.security kernel.signals paths plan plan.account plan.accounts plan.environment
-plan.greeting plan.host plan.image plan.insider plan.make plan.operations plan.operations.confinement
-plan.operations.filesystem plan.operations.identity plan.operations.landlock plan.operations.limits
-plan.operations.network plan.operations.proc plan.operations.steps plan.operations.volumes plan.program
-plan.request plan.tools plan.tree plan.upper plan.walls policy policy.commands policy.filters policy.layers
-policy.merge policy.policy policy.rules policy.specifiers policy.store record record.audit record.registry
-run run.channel run.launch run.order shell
+errors kernel kernel._syscall kernel.capabilities kernel.landlock kernel.libc kernel.mounts
+kernel.namespaces kernel.process kernel.script kernel.signals kernel.sockets paths plan plan.account
+plan.accounts plan.environment plan.greeting plan.host plan.image plan.insider plan.make plan.operations
+plan.operations.confinement plan.operations.filesystem plan.operations.identity plan.operations.landlock
+plan.operations.limits plan.operations.network plan.operations.proc plan.operations.steps
+plan.operations.volumes plan.program plan.request plan.tools plan.tree plan.upper plan.walls policy
+policy.commands policy.filters policy.layers policy.merge policy.policy policy.rules policy.specifiers
+policy.store record record.audit record.registry run run.channel run.launch run.order shell
 """
 """Everything that is imported before pid 1 starts. While it makes the container the rest follows."""
 

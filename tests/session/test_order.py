@@ -24,7 +24,7 @@ from ssh2container.plan.host import Host
 from ssh2container.plan.make import make
 from ssh2container.plan.request import Request
 from ssh2container.policy import store
-from ssh2container.run import channel, order
+from ssh2container.run import channel, order, packets
 signals.block()
 signals.reset()
 account = Account.current(os.environb)
@@ -32,7 +32,8 @@ policy = store.load(account.name, account.groups)
 environment = dict(os.environb)
 host = Host.observe(policy, account, "0123456789")
 plan = make(Request.parse([b"-c", b"echo ran"], environment), account, policy, host, environment)
-file = order.write(plan, b"")
+file = order.new()
+order.write(plan, b"", file)
 whole = os.pread(file, 1 << 24, 0)
 print(json.dumps(len(whole)))
 sys.stdout.flush()
@@ -47,17 +48,17 @@ for line in sys.stdin:
         from binascii import crc32
         content[52:56] = crc32(content).to_bytes(4, "little")
     told = order.seal(bytes(content))
-    ours, theirs = channel.pair()
+    ours, theirs = packets.pair()
     pid, pidfd = namespaces.spawn(
-        plan.namespaces, (theirs.fileno(), -1), order.opening(plan), waits=False
+        plan.namespaces, (theirs.fileno(), told, -1), order.opening(plan), waits=False
     )
     theirs.close()
-    channel.send_descriptor(ours, channel.ORDER, told)
+    ours.send(channel.ORDER)
     os.close(told)
     kinds = ""
     while True:
         try:
-            kind, *_ = channel.receive(ours)
+            kind, *_ = packets.receive(ours)
         except TimeoutError:
             break  # it was told that others would come
         ours.settimeout(2)

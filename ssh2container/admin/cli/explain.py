@@ -10,6 +10,7 @@ from ssh2container.admin.cli import completing, output
 from ssh2container.errors import printable
 
 _PHASES = {
+    "mapping": "Outside, while process 1 waits",
     "monitor": "The monitor, which stays outside",
     "init": "Process 1 of the container, until it holds no right",
     "payload": "The payload, just before its program",

@@ -22,7 +22,7 @@ from ssh2container.admin.images.streams import Defaults, Progress
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.policy import filters
 from ssh2container.policy.policy import Seccomp
-from ssh2container.run import channel
+from ssh2container.run import channel, packets
 from ssh2container.run.terminal import Relay
 
 _SHELLS = ("/bin/bash", "/bin/zsh", "/bin/sh", "/bin/busybox")
@@ -107,7 +107,7 @@ def _mount_points(copy: str, base: int) -> Iterator[None]:
 def _run(copy: str, version: Version, staging: Staging, work: Work) -> int:
     """Run the shell or command in the container of ``copy`` and return its status."""
     interactive = os.isatty(0) and os.isatty(1)
-    ours, theirs = channel.pair()
+    ours, theirs = packets.pair()
     inherited = theirs.fileno() if interactive else -1
     environment = {"PATH": _PATH, **dict(version.info["defaults"]["environment"]), "HOME": "/root"}
     environment.update({key: os.environ[key] for key in ("TERM", "LANG", "LC_ALL") if key in os.environ})
@@ -147,7 +147,7 @@ def _run(copy: str, version: Version, staging: Staging, work: Work) -> int:
 
 def _relay(end: Any, process: subprocess.Popen[bytes]) -> None:  # noqa: ANN401 - _socket.socket
     """Copy between our terminal and the container's until the shell inside ends."""
-    kind, _, master = channel.receive(end)
+    kind, _, master = packets.receive(end)
     if kind != channel.TERMINAL:
         return
     pidfd = os.pidfd_open(process.pid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from ssh2container.run import channel
+from ssh2container.run import channel, packets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def open_inside(end: _socket.socket, like: bytes) -> int:
         slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         fcntl.ioctl(slave, _TCSETS, like[:_SIZE_OF_TERMIOS])
         fcntl.ioctl(slave, _TIOCSWINSZ, like[_SIZE_OF_TERMIOS:])
-        channel.send_descriptor(end, channel.TERMINAL, master)
+        packets.send_descriptor(end, channel.TERMINAL, master)
     finally:
         os.close(master)
     return slave

@@ -16,7 +16,7 @@ from ssh2container.admin import impersonate
 from ssh2container.admin.sessions import relays
 from ssh2container.errors import SessionError
 from ssh2container.record import registry
-from ssh2container.run import channel, joining, terminal
+from ssh2container.run import channel, joining, packets, terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _pass_on(end: socket.socket, init: Any) -> None:  # noqa: ANN401 - socket's 
                     return
                 init.send(channel.SIGNAL + number)
                 continue
-            kind, content, attached = channel.receive(init)
+            kind, content, attached = packets.receive(init)
             if kind == channel.TERMINAL and attached >= 0:
                 socket.send_fds(end, [b'{"terminal": true}\n'], [attached])
                 os.close(attached)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssh2container.kernel import security
+from ssh2container.kernel import capabilities
 
 from . import Operation
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ssh2container.kernel.script import Script
 
 _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS = 28, 38
+_SECCOMP_FILTER_FLAG_LOG = 1 << 1
 
 
 class DropBoundingSet(Operation):
@@ -49,7 +50,7 @@ class LockSecurebits(Operation):
         return "lock the securebits: neither uid 0 nor an executed file gives a capability"
 
     def write(self, script: Script) -> None:
-        script.call("prctl", _PR_SET_SECUREBITS, security.SECUREBITS_LOCKED, 0, 0, 0)
+        script.call("prctl", _PR_SET_SECUREBITS, capabilities.SECUREBITS_LOCKED, 0, 0, 0)
 
 
 class SetCapabilities(Operation):
@@ -70,7 +71,7 @@ class SetCapabilities(Operation):
         return "give up all capabilities" + _but(self.keep)
 
     def write(self, script: Script) -> None:
-        script.call("capset", *security.capability_sets(self.keep))
+        script.call("capset", *capabilities.sets(self.keep))
 
 
 class NoNewPrivileges(Operation):
@@ -130,7 +131,7 @@ class RecordViolations(Operation):
         return f"record refused system calls in the kernel's log ({len(self.bpf) // 8} instructions)"
 
     def write(self, script: Script) -> None:
-        script.filter(self.bpf, security.RECORD)
+        script.filter(self.bpf, _SECCOMP_FILTER_FLAG_LOG)
 
 
 def _but(keep: frozenset[int]) -> str:
