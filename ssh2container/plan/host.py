@@ -245,7 +245,8 @@ def specifier_values(account: Account, session: str) -> dict[str, str]:
 
 
 def _source(what: str, path: str, account: Account) -> Source:
-    real, status = _resolve(what, path)
+    enable = f"run: ssh2containerctl enable {account.name}"
+    real, status = _resolve(what, path, enable if what == "home" else "create it, or correct the policy")
     directory = stat.S_ISDIR(status.st_mode)
     if what == "home" and not directory:
         raise Refusal(f"cannot use {path} as the home", "it is not a directory", step="volume")
@@ -253,7 +254,7 @@ def _source(what: str, path: str, account: Account) -> Source:
         raise Refusal(
             f"cannot use {path} as the home",
             f"it belongs to uid {status.st_uid}, not to {account.name}",
-            f"run: ssh2containerctl enable {account.name}",
+            enable,
             step="volume",
         )
     if what == "home" and not status.st_mode & stat.S_IXUSR:
@@ -276,8 +277,8 @@ def _source(what: str, path: str, account: Account) -> Source:
     )
 
 
-def _resolve(what: str, path: str) -> tuple[str, os.stat_result]:
-    """Follow ``path`` to a place without symbolic links.
+def _resolve(what: str, path: str, missing: str) -> tuple[str, os.stat_result]:
+    """Follow ``path`` to a place without symbolic links; ``missing`` says what to do when there is none.
 
     Root may use links on the way to a source; a link in a directory that anybody else can write to
     could lead anywhere tomorrow (CVE-2024-42472) and is refused.
@@ -297,7 +298,7 @@ def _resolve(what: str, path: str) -> tuple[str, os.stat_result]:
         try:
             entry = os.lstat(f"{current}/{name}")
         except OSError as error:
-            remedy = "create it, or correct the policy"
+            remedy = missing
             if isinstance(error, PermissionError):
                 remedy = f"let the user pass through {current or '/'}, or correct the policy"
             raise Refusal(

@@ -100,7 +100,11 @@ def read(path: str, owner: int) -> Part:
         os.close(descriptor)
     part = decode(data)
     for source, seen in part.sources:
-        if identity_of(source) != seen:
+        try:
+            unchanged = identity_of(source) == seen
+        except OSError as error:
+            raise Unusable(f"{source}: {error.strerror}") from None
+        if not unchanged:
             raise Unusable(f"{source} has changed since; run ssh2containerctl compile")
     return part
 

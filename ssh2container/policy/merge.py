@@ -26,7 +26,7 @@ def merge(layers: Sequence[Layer]) -> tuple[dict[str, Any], Origins]:
 
     A mapping and a list merge by entry: a new entry is added at the end, an entry of the same key
     is replaced in its place. Everything else replaces. A setting that was dropped and not written
-    again has its built-in default, or no entries.
+    again has its built-in default, or no entries. Origins are in the order in which they came to hold.
     """
     values: dict[str, Any] = {}
     origins: Origins = {}
@@ -42,6 +42,7 @@ def merge(layers: Sequence[Layer]) -> tuple[dict[str, Any], Origins]:
                     _forget(origins, key)
                 values[key] = value
         for key, line in lines.items():
+            origins.pop(key, None)
             origins[key] = (file, line)
     for key, default in layers[0][2].items():
         if key not in values:

@@ -422,12 +422,17 @@ class Policy:
     def origin(self, key: str) -> Origin | None:
         """Return the line to blame for ``key``: a setting, or an item such as "volumes./course".
 
-        A key that nobody wrote has the origin of the map or list around it; None: nobody wrote that.
+        A key that nobody wrote has the origin of the map or list around it, and a map that is written key by
+        key that of the strongest file's last key; None: nobody wrote any of it.
         """
-        while key:
-            if key in self._origins:
-                return Origin(*self._origins[key])
-            key = key.rpartition(".")[0]
+        around, below = key, key + "."
+        while around:
+            if around in self._origins:
+                return Origin(*self._origins[around])
+            around = around.rpartition(".")[0]
+        for written in reversed(list(self._origins)):
+            if written.startswith(below):
+                return Origin(*self._origins[written])
         return None
 
     def __eq__(self, other: object) -> bool:

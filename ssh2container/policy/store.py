@@ -158,7 +158,7 @@ def _present(name: str, places: Places, log: Log) -> Part | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Refusal(f"cannot look at {source}", error.strerror or "", step="policy") from None
+        raise _unreachable(source, error) from None
     part = _required(name, places, log)
     return part if part.exists else None
 
@@ -226,6 +226,8 @@ def _trusted(directory: str, owner: int, *, absent: bool) -> bool:
     except OSError as error:
         if absent and isinstance(error, FileNotFoundError):
             return True
+        if isinstance(error, PermissionError):
+            raise _unreachable(directory, error) from None
         raise Refusal(
             "there is no policy",
             f"{directory}: {error.strerror}",
@@ -233,6 +235,16 @@ def _trusted(directory: str, owner: int, *, absent: bool) -> bool:
             step="policy",
         ) from None
     return stat.S_ISDIR(status.st_mode) and status.st_uid == owner and not status.st_mode & 0o022
+
+
+def _unreachable(path: str, error: OSError) -> Refusal:
+    return Refusal(
+        f"cannot look at {path}",
+        error.strerror or "",
+        f"the administrator lets users pass: chmod a+rx {paths.parent(path)}",
+        "policy",
+        error.errno or 0,
+    )
 
 
 def _untrusted(directory: str) -> Refusal:

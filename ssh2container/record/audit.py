@@ -99,7 +99,7 @@ class Session:
         if not self._obeying:
             try:
                 self.obey(store.site(log=_ignore))
-            except SessionError:
+            except (SessionError, OSError):
                 pass  # no settings to be had: the record counts more than its form
         if isinstance(error, SessionError):
             self.write(

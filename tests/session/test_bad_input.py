@@ -36,6 +36,22 @@ def assert_recorded(syslog: Syslog, user: User, *words: str) -> None:
     assert records
 
 
+@pytest.mark.parametrize("closed", ["/etc/ssh2container", "/etc/ssh2container/users"])
+def test_a_configuration_that_users_cannot_reach_is_refused(
+    make_user: MakeUser, syslog: Syslog, closed: str
+) -> None:
+    """The work of an administrator with umask 077; the record is written all the same."""
+    guest = make_user("image: host\n")
+    assert inside(guest, "echo before").ok().text == "before\n"
+    try:
+        os.chmod(closed, 0o700)
+        done = inside(guest, MARK)
+    finally:
+        os.chmod(closed, 0o755)
+    assert_clear(done, 126, "cannot look at", "Permission denied", f"chmod a+rx {closed}")
+    assert_recorded(syslog, guest, "event=refused", f"chmod a+rx {closed}")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -194,7 +210,8 @@ def test_a_volume_behind_a_planted_symlink_is_refused(make_user: MakeUser) -> No
 
 def test_a_missing_home_is_refused(make_user: MakeUser) -> None:
     guest = make_user("image: host\nhome: {source: /srv/no-such-home-%u}\n")
-    assert_clear(inside(guest, MARK), 126, f"/srv/no-such-home-{guest.name}")
+    remedy = f"run: ssh2containerctl enable {guest.name}"
+    assert_clear(inside(guest, MARK), 126, f"/srv/no-such-home-{guest.name}", remedy)
 
 
 def test_an_unreadable_home_is_refused(make_user: MakeUser, syslog: Syslog) -> None:

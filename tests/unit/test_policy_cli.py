@@ -184,6 +184,29 @@ def test_check_says_what_every_login_would_be_refused_for(
     assert [one["severity"] for one in problems if found in one["message"]] == [severity], problems
 
 
+@pytest.mark.parametrize(
+    ("part", "mode", "severity"),
+    [
+        ("etc/users/root.yaml", 0o600, "warning"),
+        ("etc/config.yaml", 0o600, "warning"),
+        ("etc/users", 0o700, "error"),
+        ("etc", 0o700, "error"),
+    ],
+)
+def test_check_reports_what_a_login_cannot_read(tree: Tree, part: str, mode: int, severity: str) -> None:
+    """Root, who checks, can: a file that was made with umask 077 is found by nothing else."""
+    for name in ("users/root", "config"):
+        tree.write(name, "")
+    assert control("check").exit_code == 0
+    os.chmod(f"{tree.base}/{part}", mode)
+    done = control("check", "--json")
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert problem["file"] == f"{tree.base}/{part}"
+    assert problem["severity"] == severity
+    assert f"mode {mode:04o}" in problem["message"]
+    assert done.exit_code == (severity == "error")
+
+
 def test_the_marker_stands_below_wide_characters(tree: Tree) -> None:
     tree.write("users/root", "access: {日本: 🙂, mesage: x}")
     assert "    access: {日本: 🙂, mesage: x}\n" + " " * (4 + 19) + "^\n" in said(control("check"))

@@ -132,6 +132,14 @@ x-team: {owner: [anything, 077, no]}
     assert made.origin("linger") is None
 
 
+def test_a_map_written_key_by_key_has_the_origin_of_the_strongest_files_last_key() -> None:
+    """So "explain" does not call built-in what a file says."""
+    made = policy("storage_opt: {size: 1m, inodes: 200}\n", "image: host\nstorage_opt: {size: 2m}\n")
+    assert str(made.origin("storage_opt")) == "/2.yaml:2"
+    assert str(made.origin("storage_opt.inodes")) == "/1.yaml:1"
+    assert made.origin("seccomp") is None
+
+
 def test_an_empty_file_is_a_policy_of_defaults() -> None:
     made = policy("")
     assert made.image == "host"

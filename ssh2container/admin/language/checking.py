@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 
 from ssh2container.admin.language import comparing, compiler, lints, loader, provenance, reading
 from ssh2container.admin.language.problems import ERROR, WARNING, PolicyError, Problem
@@ -83,6 +84,8 @@ class _Installation:
         except PolicyError as error:
             self.findings.add(*error.problems)
             site = SITE.defaults() | {"unlisted": ()}
+        if self.accounts and os.path.lexists(self.places.source("config")):
+            self._readable(self.places.source("config"))
         self.order = site["group_order"]
         self.findings.add(*compiler.unlisted(self.places, site))
         for directory in (f"{self.places.configuration}/profiles", self.places.shipped):
@@ -110,8 +113,28 @@ class _Installation:
             self.findings.add(*error.problems)
             return
         self.sources[path] = source
+        if self.accounts:
+            self._readable(path)
         loaded = loader.load(source)
         self.findings.add(*loaded.problems, *lints.of_file(source, loaded, part))
+
+    def _readable(self, path: str) -> None:
+        """Report what root can read and a login cannot, which has nothing but its user's rights."""
+        for directory in (self.places.configuration, os.path.dirname(path)):
+            found = "users cannot pass through it: their logins are refused"
+            self._granted(directory, stat.S_IXOTH, ERROR, found, f"chmod a+rx {directory}")
+        found = "users cannot read it: refused are their logins that find it changed since it was compiled"
+        self._granted(path, stat.S_IROTH, WARNING, found, f"chmod a+r {path}")
+
+    def _granted(self, path: str, right: int, severity: str, found: str, remedy: str) -> None:
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            return
+        # A group other than root's is surely meant for them.
+        if not status.st_mode & (right | (right << 3 if status.st_gid else 0)):
+            found += f" (mode {stat.S_IMODE(status.st_mode):04o})"
+            self.findings.add(Problem(path, 0, 0, found, hint=remedy, severity=severity))
 
     def _part(self, name: str) -> None:
         self._file(self.places.source(name), name)
