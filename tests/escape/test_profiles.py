@@ -150,6 +150,12 @@ def test_a_name_that_nobody_has(user: User) -> None:
     assert pwd.getpwnam(user.name)
 
 
+def test_root_has_no_sessions_to_verify() -> None:
+    done = run([CONTROL, "verify"])
+    assert done.status == 2
+    assert "name the USER" in done.errors
+
+
 def test_no_argument_variable_or_command_of_a_login_reaches_the_probes(user: User) -> None:
     """What verify puts in place of the program is a function; a login has only text to offer."""
     for words in (["probes"], ["--verify"], ["-c", "verify", "probes"], ["--scenario", "probes"]):

@@ -254,6 +254,9 @@ def test_show_diff_and_simulate_answer_for_a_users_policy(make_user: MakeUser) -
     assert ask("simulate", "listen").ok().text == "listen(0x0): EPERM\n"
     assert ask("simulate", "ioctl", "0", "TIOCSTI").ok().text == "ioctl(0x0, 0x5412): EPERM\n"
     assert ask("simulate", "clone", "CLONE_NEWUSER|SIGCHLD").ok().text == "clone(0x10000011): EPERM\n"
+    assert ask("simulate", "0x6").ok().text == ask("simulate", "6").ok().text
+    assert ask("simulate", "0x40000001").ok().text.endswith(": kill process\n")
+    assert ask("simulate", "0x100000001").status == 2
     wrong = ask("simulate", "frobnicate")
     assert wrong.status == 2
     assert "no system call is called 'frobnicate'" in wrong.errors

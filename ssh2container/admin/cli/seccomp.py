@@ -208,14 +208,14 @@ def simulate(
 ) -> None:
     """Answer what a filter returns for CALL with these ARGUMENTs; missing ones are 0.
 
-    CALL is a name or a number, an ARGUMENT a number as in C or a constant such as AF_ALG, several
+    CALL is a name or a number as in C, an ARGUMENT too or a constant such as AF_ALG, several
     joined by "|". The answer comes from running the BPF that a login loads.
 
     Exit status: 0 answered, 2 no such call, 125 the profile cannot be obeyed, 126 no valid policy.
     """
     choice = Choice(user, profile_name, machine, kept)
     try:
-        number = syscalls.number(call, choice.machine)
+        number = views.call(call, choice.machine)
         values = views.six(views.argument(text) for text in arguments)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None

@@ -26,15 +26,18 @@ _COLOURS = {PASS: "green", WEAK: "cyan", EXPECTED: "blue", SKIPPED: "yellow", FA
 @click.option("--all", "everything", is_flag=True, help="List the probes that passed too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(user: str | None, *, everything: bool, as_json: bool) -> None:
-    """Open real sessions as USER under his own policy and try to break out, in some 300 ways.
+    """Open real sessions as USER under his own policy and try to break out, in some 400 ways.
 
     Each attempt is a process of its own behind the session's walls. Without USER you verify yourself.
 
     Results: "pass"; "weak pass", refused because this kernel or image lacks what is attacked;
     "expected-by-policy", with the key that allows it; "skipped", with the reason; "fail".
 
-    Exit status: 0 nothing failed, 1 an attempt succeeded.
+    Exit status: 0 nothing failed, 1 an attempt succeeded, 125 no session could be opened, 126 there
+    is no such user or only root may.
     """
+    if not user and os.getuid() == 0:
+        raise click.UsageError("name the USER to verify: root has no sessions")
     name = user or pwd.getpwuid(os.getuid()).pw_name
     with output.progress("verifying") as advance:
         rows = report.verify(Starter(name), advance)

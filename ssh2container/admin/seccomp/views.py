@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ARGUMENTS = 6
 _VALUES_IN_A_LINE = 7
+_LARGEST_CALL = 0xFFFFFFFF
 
 
 class Summary(NamedTuple):
@@ -155,6 +156,19 @@ def _one(text: str) -> int:
         raise ValueError(f"{text!r} is neither a number nor a constant that is known here") from None
     if not -(1 << 63) <= value <= rules.WORD:
         raise ValueError(f"{text} does not fit into 64 bits")
+    return value
+
+
+def call(text: str, machine: Machine) -> int | None:
+    """Return the number of the call ``text`` names: a name, or a number as C writes it, x32's too.
+
+    None for a call that only other machines have. Raises ValueError.
+    """
+    if not text[:1].isdigit():
+        return syscalls.number(text, machine)
+    value = _one(text)
+    if value > _LARGEST_CALL:
+        raise ValueError(f"system call {text}: a number has 32 bits")
     return value
 
 
