@@ -10,7 +10,7 @@ import posix as os
 
 from ssh2container import paths
 from ssh2container.errors import Refusal
-from ssh2container.kernel import landlock
+from ssh2container.kernel import landlock, mounts
 from ssh2container.policy import filters, specifiers
 
 from .image import Image
@@ -98,6 +98,7 @@ class Host:
     skel: (path, mode, content) for a new home, parents first.
     tools: the transfer programs, for an image of the store.
     sources: the volumes' target -> Source; home: the Source of a kept home.
+    shell: the first of the policy's shells that the session will find.
     terminal: whether one of the standard descriptors is a terminal; interactive: whether stdin is.
     hushed: whether a kept home says that it wants no welcome; welcomed: the mark of the last one shown.
     bpf, init_bpf: the compiled system-call filters of the payload and of pid 1.
@@ -127,6 +128,7 @@ class Host:
         "recorder",
         "resolv_conf",
         "session",
+        "shell",
         "skel",
         "skeleton",
         "sources",
@@ -150,6 +152,7 @@ class Host:
     skel: tuple[tuple[str, int | None, bytes | str | None], ...]
     sources: dict[str, Source]
     home: Source | None
+    shell: str
     terminal: bool
     tools: Tools | None
     interactive: bool
@@ -177,6 +180,7 @@ class Host:
         self.terminal = self.interactive or os.isatty(1) or os.isatty(2)
         self.image = Image.find(policy.image)
         self.tools = Tools.find() if self.image.kind == "tree" else None
+        self.shell = _shell(policy, self.image)
         self.range = None
         if policy.ranged:
             from .ranges import Range
@@ -231,6 +235,28 @@ class Host:
             self.agent = _source("the agent", paths.fsdecode(path), account)
         except Refusal as refusal:
             self.agent_missing = str(refusal)
+
+
+def _shell(policy: Policy, image: Image) -> str:
+    """Return the first of the policy's shells that ``image`` or a volume has, else the first of all."""
+    targets = tuple(volume.target + "/" for volume in policy.volumes)
+    for shell in policy.shell:
+        if shell.startswith(targets) or _is_in(image, shell):
+            return shell
+    return policy.shell[0]
+
+
+def _is_in(image: Image, path: str) -> bool:
+    if image.kind == "host":
+        return os.access(path, os.F_OK)
+    root = os.open(image.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(mounts.open_path(path, mounts.RESOLVE_IN_ROOT, directory=root))
+    except OSError:
+        return False
+    finally:
+        os.close(root)
+    return True
 
 
 def specifier_values(account: Account, session: str) -> dict[str, str]:

@@ -158,7 +158,7 @@ def make(
         rules.require_apart(policy, host.home.path, account.home)
     who = insider.choose(account, policy, host)
     home = who.home
-    shell = policy.shell[0]
+    shell = host.shell
     values = specifier_values(account, host.session)
     hostname = specifiers.expand(policy.hostname, values)
     plan = Plan()

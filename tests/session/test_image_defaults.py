@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.host import run
 from support.login import login
-from support.material import BUSYBOX, directory, entry, oci_layout, tar
+from support.material import BUSYBOX, busybox_tree, directory, entry, oci_layout, tar
 from support.users import MakeUser
 
 CONTROL = "/usr/bin/ssh2containerctl"
@@ -55,3 +57,27 @@ def test_environment_and_directory(image: str, make_user: MakeUser) -> None:
 def test_a_shell_of_the_policy_comes_first(image: str, make_user: MakeUser) -> None:
     user = make_user(f"image: {image}\nshell: [/app/busybox]\n")
     assert login(user, "-l").ok().text.startswith("BusyBox")
+
+
+def test_the_shell_that_is_told_is_one_that_the_image_has(
+    make_user: MakeUser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Editors, tmux and su start what SHELL and /etc/passwd say; the policy's first is not everywhere."""
+    tree = busybox_tree(str(tmp_path_factory.mktemp("tree")))
+    os.symlink("/bin/nothing", f"{tree}/bin/bash")
+    tools = tempfile.mkdtemp(dir="/srv")
+    os.chmod(tools, 0o755)
+    shutil.copy(BUSYBOX, f"{tools}/ash")
+    name = f"s2c-test-{os.getpid()}/{secrets.token_hex(3)}"
+    run([CONTROL, "image", "import", name, tree]).ok()
+    try:
+        script = "echo $SHELL; while IFS=: read -r a b c d e f shell; do s=$shell; done </etc/passwd; echo $s"
+        user = make_user(f"image: {name}\n")
+        assert login(user, "-c", script).ok().text == "/bin/sh\n/bin/sh\n"
+        bound = make_user(f"image: {name}\nshell: [/opt/ash, /bin/sh]\nvolumes: ['{tools}:/opt:ro']\n")
+        assert login(bound, "-c", "echo $SHELL").ok().text == "/opt/ash\n"
+        host = make_user("shell: [/bin/no-such-shell, /usr/bin/dash]\n")
+        assert login(host, "-c", "echo $SHELL").ok().text == "/usr/bin/dash\n"
+    finally:
+        shutil.rmtree(tools)
+        run([CONTROL, "image", "rm", name]).ok()

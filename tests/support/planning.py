@@ -31,6 +31,7 @@ def host(policy: Policy, user: Account, *, terminal: bool = False) -> Host:
     made.hushed, made.welcomed = False, b""
     made.image = _image(policy.image)
     made.tools = None
+    made.shell = policy.shell[0]
     made.range = None
     made.skeleton = "/skeleton"
     made.landlock, made.last_capability = 5, 40

@@ -30,7 +30,6 @@ PROGRAMS = {
 }
 """Transfer programs, and where distributions put them."""
 
-_RESOLVE_IN_ROOT = 0x10  # openat2(2)
 _ACCOUNTS_LIMIT = 1 << 20
 _LONGEST_ID_DIGITS = 10  # 2**32
 _FIRST_FREE, _LAST_FREE = 1000, 59999
@@ -76,7 +75,7 @@ def _open(root: str, path: str) -> int | None:
     """Open ``path`` as a process whose root is ``root`` would, without touching it (O_PATH)."""
     directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return mounts.open_path(path, _RESOLVE_IN_ROOT, directory=directory)
+        return mounts.open_path(path, mounts.RESOLVE_IN_ROOT, directory=directory)
     except OSError:
         return None
     finally:
