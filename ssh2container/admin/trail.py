@@ -7,6 +7,7 @@ another user is marked; in a plain file it cannot be told.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import pwd
@@ -112,9 +113,9 @@ def records(paths: tuple[str, ...] = (), since: str = "") -> Iterator[Record]:
     """Yield all records, the oldest first.
 
     paths: syslog files; () is the journal, or this machine's syslog files where there is none.
-    since: for the journal only, as journalctl(1) understands it.
+    since: where to start, as journalctl(1) understands it; for files, as date(1) does.
 
-    Raises SessionError when there is nothing to read.
+    Raises SessionError when there is nothing to read, or nobody understands ``since``.
     """
     if not paths and os.path.isdir("/run/systemd/journal") and shutil.which("journalctl"):
         yield from _journal(since)
@@ -126,8 +127,39 @@ def records(paths: tuple[str, ...] = (), since: str = "") -> Iterator[Record]:
             "cannot find the system's log", "neither a journal nor " + ", ".join(FILES[1:]) + " exists",
             "name a file: --file PATH", "log",
         )  # fmt: skip
+    start = _seconds(since) if since else 0.0
     for path in chosen:
-        yield from _file(path)
+        yield from (record for record in _file(path) if not start or _written(record.when) >= start)
+
+
+def _seconds(since: str) -> float:
+    """Return a point in time that somebody wrote, in seconds since 1970. Raises SessionError."""
+    done = subprocess.run(
+        ["date", "--date", since, "+%s"], capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode:
+        remedy = 'write it as "2026-01-31 12:00", "yesterday" or "2 hours ago"'
+        raise SessionError(f"cannot understand the time {since!r}", "", remedy, "log")
+    return float(done.stdout)
+
+
+def _written(when: str) -> float:
+    """Return the time of a line in a syslog file: RFC 3339, or RFC 3164, which names no year."""
+    if when[:1].isdigit():
+        try:
+            return dt.datetime.fromisoformat(when).timestamp()
+        except ValueError:
+            return 0.0
+    now = dt.datetime.now().astimezone()
+    for year in (now.year, now.year - 1):
+        try:
+            found = dt.datetime.strptime(f"{year} {when}", "%Y %b %d %H:%M:%S").astimezone()
+        except ValueError:
+            continue  # the 29th of February has not every year
+        # A day's grace, for clocks that were set back.
+        if found < now + dt.timedelta(days=1):
+            return found.timestamp()
+    return 0.0
 
 
 def _file(path: str) -> Iterator[Record]:

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 from click.shell_completion import ShellComplete
@@ -424,7 +425,7 @@ def test_one_users_filter_stops_nothing(tree: Tree, monkeypatch: pytest.MonkeyPa
     """It is that policy's problem alone: others are compiled, enabled and edited all the same."""
 
     def refuse(*_: object) -> list[str]:
-        raise BuildError("nope: there is no such profile")
+        raise BuildError("nope: there is no such profile", ["/compiled/of-others"])
 
     monkeypatch.setattr("ssh2container.admin.images.transfers.refresh", lambda: False)
     monkeypatch.setattr("ssh2container.admin.seccomp.build.compile_all", refuse)
@@ -433,6 +434,7 @@ def test_one_users_filter_stops_nothing(tree: Tree, monkeypatch: pytest.MonkeyPa
     made = json.loads(done.stdout)
     assert made["written"] == ["config", "defaults"]
     assert "there is no such profile" in made["problems"][0]["message"]
+    assert made["filters"] == ["/compiled/of-others"]
     assert tree.logged == []
 
 
@@ -614,6 +616,28 @@ def test_log_of_everything(log: str) -> None:
     assert records[3]["text"].startswith("users/alice is not compiled")
     assert len(json.loads(control("log", "--file", log, "--json", "-n", "2").stdout)["records"]) == 2
     assert len(json.loads(control("log", "--file", log, "--json", "--refused").stdout)["records"]) == 1
+
+
+def test_log_since_a_time_in_a_file(tmp_path: os.PathLike[str]) -> None:
+    now = time.time()
+    path = f"{tmp_path}/auth.log"
+    with open(path, "w", encoding="utf-8") as file:
+        for session, age in (("aa", 100 * 86400), ("bb", 10 * 3600), ("cc", 60)):
+            when = time.strftime("%b %e %H:%M:%S", time.localtime(now - age))
+            file.write(f'{when} host ssh2container[1]: event=open session="{session}1"\n')
+            when = time.strftime("%Y-%m-%dT%H:%M:%S.123456+00:00", time.gmtime(now - age))
+            file.write(f'{when} host ssh2container[1]: event=open session="{session}2"\n')
+
+    def since(start: str) -> list[str]:
+        records = json.loads(control("log", "--file", path, "--since", start, "--json").stdout)["records"]
+        return [record["session"] for record in records]
+
+    assert since("2 hours ago") == ["cc1", "cc2"]
+    assert since("2 days ago") == ["bb1", "bb2", "cc1", "cc2"]
+    assert len(since("2001-02-03 04:05")) == 6
+    done = control("log", "--file", path, "--since", "the other day")
+    assert done.exit_code == 125
+    assert "cannot understand the time 'the other day'" in said(done)
 
 
 def test_log_shows_no_escape_sequences(log: str) -> None:

@@ -8,7 +8,7 @@ import sys
 import click
 
 from ssh2container.admin.cli import output
-from ssh2container.admin.language import checking, lone
+from ssh2container.admin.language import checking, comparing, lone
 from ssh2container.admin.language.problems import ERROR
 from ssh2container.policy.store import STANDARD
 
@@ -26,7 +26,9 @@ def command(paths: tuple[str, ...], *, as_json: bool, strict: bool) -> None:
     Exit status: 0 no errors, 1 errors, 2 wrong usage.
     """
     findings = checking.Findings()
-    with output.progress("checking") as advance:
+    trees = [comparing.elsewhere(path) for path in paths if os.path.isdir(path)]
+    parts = sum(checking.count(places) for places in (trees if paths else [STANDARD]))
+    with output.progress("checking", parts + len(paths)) as advance:
         if not paths:
             findings = checking.installation(STANDARD, advance)
         for path in paths:

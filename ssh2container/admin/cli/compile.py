@@ -8,7 +8,7 @@ import click
 
 from ssh2container.admin.cli import output
 from ssh2container.admin.images import transfers
-from ssh2container.admin.language import building
+from ssh2container.admin.language import building, compiler
 from ssh2container.policy.store import STANDARD
 
 
@@ -24,7 +24,7 @@ def command(*, as_json: bool) -> None:
 
     Exit status: 0 all compiled, 1 some policies are not valid.
     """
-    with output.progress("compiling") as advance:
+    with output.progress("compiling", len(list(compiler.part_names(STANDARD))) + 2) as advance:
         built = building.build(STANDARD, advance)
         advance("system-call filters")
         building.build_filters(built, STANDARD)

@@ -13,7 +13,7 @@ from ssh2container.admin.cli import completing, output
 @click.command("log", short_help="Show why sessions were refused, and how they ended.")
 @click.argument("who", required=False, metavar="[USER|SESSION]", shell_complete=completing.users)
 @click.option("--refused", is_flag=True, help="Only what was refused or failed.")
-@click.option("--since", default="", metavar="TIME", help="Start here; as journalctl understands it.")
+@click.option("--since", default="", metavar="TIME", help="Start here, e.g. yesterday or 2026-01-31.")
 @click.option("--file", "path", type=click.Path(exists=True, dir_okay=False), help="Read this syslog file.")
 @click.option(
     "-n", "--lines", type=click.IntRange(1), default=50, show_default=True, help="The last records."

@@ -88,8 +88,11 @@ def _marked(text: str, column: int) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def progress(description: str) -> Iterator[Callable[[str], None]]:
-    """Yield a function that is told each item; a bar appears on a terminal, nothing elsewhere."""
+def progress(description: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
+    """Yield a function that is told each item; a bar appears on a terminal, nothing elsewhere.
+
+    total: the number of items, None when nobody knows it.
+    """
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -102,7 +105,7 @@ def progress(description: str) -> Iterator[Callable[[str], None]]:
         transient=True,
     )
     with bars:
-        task = bars.add_task(description, total=None, item="")
+        task = bars.add_task(description, total=total, item="")
 
         def advance(item: str) -> None:
             bars.update(task, advance=1, item=escape(printable(item)))

@@ -51,7 +51,7 @@ def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form:
     promises = [promise for promise in promises if not users or promise.user in users]
     results = []
     out = output.console()
-    with output.progress("testing") as advance:
+    with output.progress("testing", len(promises)) as advance:
         for result in running.run(promises, os.path.abspath(policies) if policies else ""):
             advance(str(result.promise))
             results.append(result)

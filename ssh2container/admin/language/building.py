@@ -111,6 +111,7 @@ def build_filters(built: Built, places: Places) -> None:
     try:
         built.filters = filters.compile_all(list(wanted))
     except (OSError, ValueError, RuntimeError, LookupError) as error:
+        built.filters = list(getattr(error, "written", ()))
         message = f"cannot build a system-call filter: {error}"
         hint = "correct seccomp in the policies: ssh2containerctl check"
         built.problems.append(Problem(places.configuration, 0, 0, message, hint=hint))

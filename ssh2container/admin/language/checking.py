@@ -54,6 +54,11 @@ def installation(places: Places, advance: Advance = lambda _: None) -> Findings:
     return _Installation(places, advance).check()
 
 
+def count(places: Places) -> int:
+    """Return how many files :func:`installation` tells."""
+    return sum(name != "config" for name in compiler.part_names(places))
+
+
 def tree(directory: str, advance: Advance = lambda _: None) -> Findings:
     """Check a configuration directory anywhere, e.g. a work tree of git, as if it were installed."""
     places = comparing.elsewhere(directory)

@@ -20,7 +20,7 @@ from .library import pyseccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ssh2container.policy.policy import Seccomp
 
@@ -45,7 +45,14 @@ _OPERATORS = {
 
 
 class BuildError(RuntimeError):
-    """libseccomp made something else than the table says."""
+    """libseccomp made something else than the table says.
+
+    written: the files that were made all the same.
+    """
+
+    def __init__(self, text: str, written: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.written = tuple(written)
 
 
 def decide(
@@ -319,7 +326,7 @@ def compile_all(
         if path not in written:
             os.unlink(path)
     if wrong:
-        raise BuildError("; ".join(dict.fromkeys(wrong)))
+        raise BuildError("; ".join(dict.fromkeys(wrong)), written)
     return written
 
 
