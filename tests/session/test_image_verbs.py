@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.host import run
 from support.material import busybox_tree
+from support.users import MakeUser
 
 CONTROL = "/usr/bin/ssh2containerctl"
 VERBS = ("import", "bootstrap", "build", "update", "range", "edit", "list", "info", "rm", "gc", "verify")
@@ -58,6 +59,13 @@ def test_everybody_may_look(name: str) -> None:
     assert shown["digest"] == ours["digest"]
     assert shown["inside_id"] == 1001
     assert "user at" not in run([CONTROL, "image", "info", name]).ok().text
+
+
+def test_check_knows_which_images_there_are(name: str, make_user: MakeUser) -> None:
+    user = make_user(f"image: {name}\n")
+    assert "is not installed" not in run([CONTROL, "check"]).text
+    run(["install", "-m", "644", "/dev/stdin", user.policy_file], f"image: {name}-x\n".encode()).ok()
+    assert f"the image {name}-x is not installed" in run([CONTROL, "check"]).text
 
 
 def test_the_users_id_inside_is_chosen_at_import_and_told(name: str) -> None:
