@@ -359,8 +359,6 @@ static void act_on_time(struct members *members)
             kill_group(member, SIGKILL);
         }
     }
-    if (is_used(members))
-        members->alone_since = now;
     if (members->stopping && members->stopping <= now)
         _exit(0);
     if (!members->stopping && end_of_wait(members) <= now)
@@ -403,7 +401,11 @@ static bool turn(struct members *members)
     polled[2] = (struct pollfd){.fd = members->container->listener, .events = POLLIN};
     for (size_t i = 0; i < count; i++)
         polled[FIRST_MEMBER + i] = (struct pollfd){.fd = descriptor_of(&members->list[i]), .events = POLLIN};
-    if (poll(polled, FIRST_MEMBER + count, remaining(members)) > 0) {
+    const int told = poll(polled, FIRST_MEMBER + count, remaining(members));
+    /* Before any of them is let go of: the last may have been here for long without a word. */
+    if (is_used(members))
+        members->alone_since = now_ms();
+    if (told > 0) {
         const bool signalled = polled[0].revents, owned = polled[1].revents, asked = polled[2].revents;
         for (size_t i = 0; i < count; i++)
             if (polled[FIRST_MEMBER + i].revents && act(members, &members->list[i]))

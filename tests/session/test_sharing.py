@@ -129,12 +129,23 @@ def test_the_last_to_leave_ends_it(sharer: User) -> None:
     assert os.listdir(sharer.runtime_directory) == []
 
 
-def test_it_lingers_for_as_long_as_the_policy_says(make_user: MakeUser) -> None:
-    guest = make_user(SHARED + "linger: 1s\n")
-    first = inside(guest, f"{NAMESPACE}; touch /tmp/kept; (setsid sleep 1000 >/dev/null 2>&1 &)").ok().text
-    second = inside(guest, f"{NAMESPACE}; ls /tmp").ok().text
+def test_a_lingering_container_takes_the_next_login_in(lingerer: User) -> None:
+    first = inside(lingerer, f"{NAMESPACE}; touch /tmp/kept; (setsid sleep 1000 >/dev/null 2>&1 &)").ok().text
+    second = inside(lingerer, f"{NAMESPACE}; ls /tmp").ok().text
     assert second == first + "kept\n"
+
+
+def test_it_lingers_from_the_end_of_the_last_login(make_user: MakeUser, syslog: Syslog) -> None:
+    """Not from when that login was last heard of: it may have been silent for longer than that."""
+    session_seconds, linger_seconds = 2, 2
+    guest = make_user(SHARED + f"linger: {linger_seconds}s\n")
+    session = start(guest, "-c", f"sleep {session_seconds}")
+    container = until(lambda: listed(guest)["containers"], "the container is listed")[0]["id"]
+    finish(session)
     until(lambda: not processes(guest.uid), "the container ends")
+    (closed,) = [record for record in syslog.of(container) if "container-close" in record]
+    lived_seconds = float(closed.partition('duration="')[2].partition('"')[0])
+    assert lived_seconds >= session_seconds + linger_seconds
 
 
 def test_a_lingering_container_is_listed_entered_and_ended(lingerer: User, syslog: Syslog) -> None:
