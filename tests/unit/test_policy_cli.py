@@ -138,6 +138,37 @@ def test_check_of_a_directory_without_policies(tree: Tree) -> None:
     assert "there is no policy in this directory" in said(done)
 
 
+def test_check_warns_of_files_that_nothing_reads(tree: Tree) -> None:
+    etc = tree.places.configuration
+    for name in (
+        "default.yaml",
+        "config.yml",
+        "users/alice.yml",
+        "users/bob.YAML",
+        "users/README",
+        ".git.yml",
+    ):
+        with open(f"{etc}/{name}", "w", encoding="utf-8"):
+            pass
+    os.mkdir(f"{etc}/user")
+    problems = json.loads(control("check", "--json").stdout)["problems"]
+    assert {os.path.relpath(one["file"], etc): one["hint"] for one in problems} == {
+        "config.yml": 'did you mean "config.yaml"?',
+        "default.yaml": 'did you mean "defaults.yaml"?',
+        "user": 'did you mean "users"?',
+        "users/alice.yml": "call it alice.yaml",
+        "users/bob.YAML": "call it bob.yaml",
+    }
+    assert {one["severity"] for one in problems} == {"warning"}
+
+
+def test_a_group_stands_in_the_order_once(tree: Tree) -> None:
+    tree.write("config", "group_order: [a, b, a]")
+    done = control("check")
+    assert done.exit_code == 1
+    assert '1:21: error: "a" is listed twice' in said(done)
+
+
 def test_check_reads_the_policy_tests_too(tree: Tree) -> None:
     os.mkdir(f"{tree.places.configuration}/tests", 0o755)
     path = tree.write("tests/root", "root: {can: [logn]}")

@@ -283,6 +283,8 @@ def test_errors_name_the_place_what_was_found_and_what_is_allowed(
         ("0o17", "octal"),
         ("1.5", "a fraction"),
         (".inf", "a fraction"),
+        ("1e5", "a fraction in YAML 1.2"),
+        ("-2E+3", "a fraction in YAML 1.2"),
         ("2024-01-02", "a date"),
         ("42", "the number 42"),
         ("=", "default marker"),

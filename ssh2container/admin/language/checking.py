@@ -92,6 +92,7 @@ class _Installation:
         if self.accounts and os.path.lexists(self.places.source("config")):
             self._readable(self.places.source("config"))
         self.order = site["group_order"]
+        self.findings.add(*lints.of_directory(self.places))
         self.findings.add(*compiler.unlisted(self.places, site))
         for directory in (f"{self.places.configuration}/profiles", self.places.shipped):
             for name in compiler.names_in(directory):

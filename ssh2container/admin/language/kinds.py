@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+
 import yaml
 
 from ssh2container.admin.language.nodes import Mapping, Node, Scalar
@@ -117,7 +119,7 @@ def surprise(scalar: Scalar) -> str:
     """Say what a YAML reader would make of an unquoted text, "" when it stays a text.
 
     The types are YAML 1.1's (https://yaml.org/type/), as PyYAML resolves them, with ``y``, ``n`` and
-    YAML 1.2's ``0o17``, which other readers know.
+    YAML 1.2's ``0o17`` and ``1e5``, which other readers know.
     """
     text = scalar.text
     if not scalar.plain:
@@ -128,6 +130,8 @@ def surprise(scalar: Scalar) -> str:
         return "is a boolean in YAML 1.1"
     if text.startswith(("0o", "0O")) and text[2:].isdecimal():
         return "is an octal number in YAML 1.2"
+    if _FRACTION.fullmatch(text):
+        return "is a fraction in YAML 1.2"
     tag: str = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     kind = _SURPRISES.get(tag, "")
     if kind == "the number":
@@ -135,6 +139,8 @@ def surprise(scalar: Scalar) -> str:
     return f"is {kind} in YAML 1.1" if kind else ""
 
 
+# What YAML 1.1 takes for a text: its fractions have a point, and the exponent a sign.
+_FRACTION = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+", re.ASCII)
 _RESOLVER = yaml.SafeLoader("")
 _SURPRISES = {
     "tag:yaml.org,2002:bool": "a boolean",

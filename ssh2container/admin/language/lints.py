@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ssh2container.admin.language.loader import Loaded
     from ssh2container.admin.language.reading import Source
     from ssh2container.policy.policy import Policy
+    from ssh2container.policy.store import Places
 
 Lint = tuple[str, str, str]
 """The key to blame, what was found, a hint."""
@@ -165,6 +166,31 @@ def of_sources(policy: Policy, values: Mapping[str, str]) -> Iterator[Lint]:
             continue
         if not os.path.exists(source):
             yield f"volumes.{volume.target}", f"there is no {source}: logins are refused until there is", ""
+
+
+def of_directory(places: Places) -> Iterator[Problem]:
+    """Yield files and directories that nothing reads, because their names are not quite right."""
+    root = places.configuration
+    for entry in _entries(root):
+        meant = did_you_mean(entry, _NAMES) if entry not in _NAMES else ""
+        if meant:
+            yield Problem(f"{root}/{entry}", 0, 0, "nothing reads it", hint=meant, severity=WARNING)
+    for directory in ("groups", "profiles", "tests", "users"):
+        for entry in _entries(f"{root}/{directory}"):
+            stem, suffix = os.path.splitext(entry)
+            if suffix != ".yaml" and suffix.lower() in (".yaml", ".yml"):
+                path, hint = f"{root}/{directory}/{entry}", f"call it {stem}.yaml"
+                yield Problem(path, 0, 0, "nothing reads it", hint=hint, severity=WARNING)
+
+
+_NAMES = ("config.yaml", "defaults.yaml", "enforced.yaml", "groups", "profiles", "seccomp", "tests", "users")
+
+
+def _entries(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []  # whoever reads what should be there says so
 
 
 def of_account(name: str, groups: Collection[str]) -> Iterator[str]:

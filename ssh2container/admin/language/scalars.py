@@ -399,10 +399,11 @@ class Words(Kind):
 
     name = "list of texts"
 
-    def __init__(self, kind: Kind, allowed: str, minimum: int = 1) -> None:
+    def __init__(self, kind: Kind, allowed: str, minimum: int = 1, *, unique: bool = False) -> None:
         self.kind = kind
         self.allowed = allowed
         self.minimum = minimum
+        self.unique = unique
 
     def read(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Sequence):
@@ -412,13 +413,18 @@ class Words(Kind):
         if len(node.items) < self.minimum:
             return report.fail(node, "an empty list", self.allowed)
         words = [self.kind.read(item, report) for item in node.items]
+        for place, word in enumerate(words):
+            if self.unique and word is not INVALID and word in words[:place]:
+                report.fail(node.items[place], f"{quoted(word)} is listed twice", hint="keep one of them")
+                words[place] = INVALID
         return INVALID if any(word is INVALID for word in words) else tuple(words)
 
     def write(self, value: tuple[Any, ...]) -> str:
         return "[" + ", ".join(self.kind.write(word) for word in value) + "]"
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.kind.schema(), "minItems": self.minimum}
+        schema = {"type": "array", "items": self.kind.schema(), "minItems": self.minimum}
+        return schema | ({"uniqueItems": True} if self.unique else {})
 
 
 class FlagOr(Kind):

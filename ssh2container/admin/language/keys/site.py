@@ -17,7 +17,7 @@ SETTINGS = [
     ),
     Setting(
         "group_order",
-        Words(Text("the name of a group", GROUP_NAME), "a list of group names", minimum=0),
+        Words(Text("the name of a group", GROUP_NAME), "a list of group names", minimum=0, unique=True),
         (),
         "The groups that have a file below groups/, the strongest last.",
         "group_order: [students, staff]",
