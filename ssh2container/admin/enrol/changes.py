@@ -221,8 +221,8 @@ class HomeSource(Change):
     def do(self) -> None:
         """Make it beside its place and rename it, so that half a home is never seen."""
         parent = os.path.dirname(self.path)
-        os.makedirs(parent, 0o755, exist_ok=True)
         self._check_parents(parent)
+        os.makedirs(parent, 0o755, exist_ok=True)
         beside = f"{self.path}.new-{os.getpid()}"
         os.mkdir(beside, 0o700)
         try:
@@ -234,18 +234,25 @@ class HomeSource(Change):
                     dirs_exist_ok=True,
                     ignore=shutil.ignore_patterns(*_SKIPPED_IN_SKEL),
                 )
-            for directory, _, names in os.walk(beside):
-                for path in (directory, *(os.path.join(directory, name) for name in names)):
-                    os.chown(path, self.account.uid, self.account.gid, follow_symlinks=False)
             os.chmod(beside, 0o700)
+            # From below: what the user owns, and can put links into, is nowhere that root still has to go.
+            for directory, below, names in os.walk(beside, topdown=False):
+                for name in (*below, *names):
+                    self._give(os.path.join(directory, name))
+            self._give(beside)
             os.rename(beside, self.path)
         except BaseException:
             shutil.rmtree(beside)
             raise
 
+    def _give(self, path: str) -> None:
+        os.chown(path, self.account.uid, self.account.gid, follow_symlinks=False)
+
     def _check_parents(self, parent: str) -> None:
-        """Refuse a place where somebody else could put a link under our feet."""
+        """Refuse a place where somebody else could put a link under our feet; some of it may be missing."""
         path = parent
+        while not os.path.lexists(path):
+            path = os.path.dirname(path)
         while True:
             found = os.lstat(path)
             others_write = found.st_mode & 0o022
