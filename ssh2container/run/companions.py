@@ -133,7 +133,7 @@ class Companions:
             active = now if self._relay is None else self._relay.active
             notice = self._deadlines.look(now, active)
             if notice is not None:
-                self._tell(notice.text)
+                self._tell(notice.text, final=notice.final)
                 self._log.write(
                     "limit",
                     reason=notice.reason,
@@ -175,12 +175,12 @@ class Companions:
             self._relay.recorder = None
             self._relay.flush()
         if self._plan.recording is not None and self._plan.recording.on_failure == "end_session":
-            self._tell(f"this session ends now: it cannot be recorded: {recorder.failure}")
+            self._tell(f"this session ends now: it cannot be recorded: {recorder.failure}", final=True)
             self.ending = self.ending or "recording"
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, *, final: bool) -> None:
         if self._relay is not None:
-            self._relay.tell(text)
+            self._relay.tell(text, final=final)
             return
         # The payload writes there, too, and nobody has to read: that must not hold a deadline up.
         offer(2, f"ssh2container: {text}\n".encode("utf-8", "backslashreplace"))

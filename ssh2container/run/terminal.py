@@ -119,9 +119,14 @@ class Relay:
         now.register(self.outer, 0)
         return any(events & select.POLLHUP for _, events in now.poll(0))
 
-    def tell(self, line: str) -> None:
-        """Show a line of ours between what the payload shows; it starts with a bell."""
+    def tell(self, line: str, *, final: bool = False) -> None:
+        """Show a line of ours between what the payload shows; it starts with a bell.
+
+        final: the session ends now. A full-screen program may be there: the line has to be seen after it.
+        """
         message = f"\a\r\nssh2container: {line}\r\n".encode("utf-8", "backslashreplace")
+        if final and self._typing:
+            message = _RESET + message
         active = self.active
         self._outward += message
         self._note_shown((message,))
@@ -173,9 +178,12 @@ class Relay:
         reset: also leave what a program that was ended in the middle had switched on: the second
         screen, a hidden cursor, colours, reports of the mouse, of focus and of pasting.
         """
-        try:
-            if reset and self._typing:
+        if reset and self._typing:
+            try:
                 os.write(self.outer, _RESET)
+            except OSError:
+                pass  # gone, or it takes nothing any more
+        try:
             fcntl.ioctl(self.outer, _TCSETS + 1, self._modes)
         except OSError:
             pass  # the client is gone, and its terminal with it
