@@ -116,9 +116,7 @@ class Image:
         """
         if reference == HOST:
             return cls(HOST, kind="host", root="/usr")
-        path = images + "/" + record_path(reference)
-        if "@" in reference and not os.access(path, os.F_OK):
-            path = f"{images}/digests/{reference[-_HEX_DIGITS:]}"  # the registry's digest of a version
+        path = find_record(reference, images)
         attempts = 3  # the version may be replaced and collected between two of our steps
         for _ in range(attempts):
             record = _read(path, reference)
@@ -164,6 +162,14 @@ class Image:
             f"an administrator makes it once: ssh2containerctl image range {self.name}",
             step="image",
         )
+
+
+def find_record(reference: str, images: str = IMAGES) -> str:
+    """Return where the record of ``reference`` is, if it is installed; raises Refusal as record_path does."""
+    path = images + "/" + record_path(reference)
+    if "@" in reference and not os.access(path, os.F_OK):
+        return f"{images}/digests/{reference[-_HEX_DIGITS:]}"  # the registry's digest of a version
+    return path
 
 
 def record_path(reference: str) -> str:

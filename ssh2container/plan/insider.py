@@ -185,7 +185,7 @@ def _of_image(image: Image, wanted: str, count: int) -> tuple[str, str, int, int
     if who is None or min(who[1:3]) < 0:
         raise Refusal(
             f"cannot run as {wanted}",
-            f"the image {image.name} has no such user",
+            f"the image {image.name} has no such user" + (" or group" if group else ""),
             "user: self, root, or a name of the image's /etc/passwd",
             "identity-map",
         )

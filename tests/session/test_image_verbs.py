@@ -13,6 +13,8 @@ from support.host import run
 from support.material import busybox_tree
 from support.users import MakeUser
 
+from ssh2container.admin.images.store import Store
+
 CONTROL = "/usr/bin/ssh2containerctl"
 VERBS = ("import", "bootstrap", "build", "update", "range", "edit", "list", "info", "rm", "gc", "verify")
 NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
@@ -66,6 +68,24 @@ def test_check_knows_which_images_there_are(name: str, make_user: MakeUser) -> N
     assert "is not installed" not in run([CONTROL, "check"]).text
     run(["install", "-m", "644", "/dev/stdin", user.policy_file], f"image: {name}-x\n".encode()).ok()
     assert f"the image {name}-x is not installed" in run([CONTROL, "check"]).text
+
+
+def test_check_knows_a_registrys_digest(name: str, make_user: MakeUser) -> None:
+    """As logins do: a pinned reference may be by the version's own digest, or by its registry's."""
+    digest = json.loads(run([CONTROL, "image", "info", name, "--json"]).ok().out)["digest"]
+    registrys = f"sha256:{secrets.token_hex(32)}"
+    alias = Path(Store().path, "digests", registrys[7:])
+    make_user(f"image: {name}@{digest}\n")
+    make_user(f"image: {name}@{registrys}\n")
+    said = f"{name}@{{}} is not installed"
+    alias.symlink_to(f"../trees/{digest[7:]}/record")
+    try:
+        text = run([CONTROL, "check"]).text
+        assert said.format(digest) not in text
+        assert said.format(registrys) not in text
+    finally:
+        alias.unlink()
+    assert said.format(registrys) in run([CONTROL, "check"]).text
 
 
 def test_the_users_id_inside_is_chosen_at_import_and_told(name: str) -> None:

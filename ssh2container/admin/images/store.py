@@ -85,10 +85,7 @@ class Store:
         if reference.startswith("sha256:"):
             matching = [version for digest, version in versions.items() if digest.startswith(reference)]
         else:
-            path = f"{self.path}/{reader.record_path(reference)}"
-            if "@" in reference and not os.path.exists(path):
-                path = f"{self.path}/digests/{reference.rpartition(':')[2]}"
-            target = os.path.realpath(path)
+            target = os.path.realpath(reader.find_record(reference, self.path))
             matching = [v for v in versions.values() if v.hexadecimal == _version_of(target)]
         if len(matching) != 1:
             raise NotFound(

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from ssh2container.admin.language.problems import WARNING, Problem, did_you_mean, quoted
 from ssh2container.errors import Refusal
-from ssh2container.plan.image import IMAGES, record_path
+from ssh2container.plan.image import find_record
 from ssh2container.plan.tree import SYSTEM_TARGETS
 from ssh2container.policy import filters, specifiers
 
@@ -145,7 +145,7 @@ def of_image(policy: Policy) -> Iterator[Lint]:
     if policy.image == "host":
         return
     try:
-        there = os.path.exists(f"{IMAGES}/{record_path(policy.image)}")
+        there = os.path.exists(find_record(policy.image))
     except Refusal as error:
         yield "image", f"{error}: logins are refused", ""
         return
