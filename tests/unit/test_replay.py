@@ -101,7 +101,9 @@ def test_events_are_read_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", "x\n", "[]\n", '{"version": 3}\n', '{"version": 2, "width": "a", "height": 1}\n']
+    "header",
+    ["", "x\n", "[]\n", '{"version": 3}\n', '{"version": 2, "width": "a", "height": 1}\n', "[" * 100_000],
+    ids=lambda header: header[:40],
 )
 def test_what_is_no_recording_is_refused(header: str) -> None:
     with pytest.raises(SessionError, match="line 1"):
@@ -109,11 +111,21 @@ def test_what_is_no_recording_is_refused(header: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["x", "{}", "[1]", '["a", "o", "x"]', '[1, "o", 5]', '[NaN, "o", "x"]', "null"]
-)
+    "line",
+    [
+        "x", "{}", "[1]", '["a", "o", "x"]', '[1, "o", 5]', '[NaN, "o", "x"]', "null", "[" * 100_000,
+        f'[{10**400}, "o", "x"]',
+    ],
+    ids=lambda line: line[:20],
+)  # fmt: skip
 def test_what_is_no_event_is_refused_with_its_line(line: str) -> None:
     with pytest.raises(SessionError, match="line 3"):
         list(cast(f'{HEADER}[0.1, "o", "a"]\n{line}\n').events())
+
+
+def test_half_a_character_is_shown_as_a_question_mark() -> None:
+    (event,) = cast(HEADER + '[1, "o", "a\\ud800b"]\n').events()
+    assert event.data == "a?b"
 
 
 def paused(*gaps: float, speed: float = 1.0, idle_limit: float | None = None) -> list[float]:
@@ -172,6 +184,13 @@ def test_verdicts(tmp_path: object) -> None:
     assert verdict(tmp_path, b"ab", *whole) == "changed"
     assert verdict(tmp_path, b"abcdef") == "unknown"
     assert verdict(tmp_path, b"abcdef", *whole, forged="1000") == "unknown"
+
+
+def test_only_the_sessions_own_user_says_what_was_recorded(tmp_path: object) -> None:
+    opened = {"event": "open", "session": "0123456789", "uid": "1000"}
+    whole = {**claim(b"abcdef", final=True), "uid": "1000"}
+    others = {**claim(b"a lie"), "uid": "1234"}
+    assert verdict(tmp_path, b"abcdef", opened, others, whole, others) == "verified"
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200), st.integers(0, 199), st.integers(1, 255))

@@ -59,7 +59,7 @@ class Cast:
     def _header(self) -> dict[str, Any]:
         try:
             header = json.loads(self._file.readline(LONGEST_LINE))
-        except ValueError:
+        except (ValueError, RecursionError):
             self._fail(1, "it does not begin with a header")
         if not isinstance(header, dict) or header.get("version") != VERSION:
             self._fail(1, f"only version {VERSION} is known")
@@ -72,11 +72,12 @@ class Cast:
         try:
             at, code, data = json.loads(line)
             at = float(at)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             self._fail(number, "that is no event")
         if not math.isfinite(at) or not isinstance(code, str) or not isinstance(data, str):
             self._fail(number, "that is no event")
-        return Event(at, code, data)
+        # Half a character, which JSON can write and no terminal can show, becomes a question mark.
+        return Event(at, code, data.encode("utf-8", "replace").decode())
 
     def _fail(self, number: int, why: str) -> NoReturn:
         raise SessionError(f"cannot read {self._path}, line {number}", why, "it is no asciicast", "replay")

@@ -58,13 +58,18 @@ def session_of(path: str) -> str:
 def claims(path: str, records: Iterable[Record]) -> list[Claim]:
     """Return what the audit trail says about the recording at ``path``, the shortest part first.
 
-    A record that another uid wrote than it claims is left out.
+    A record that another uid wrote than it claims is left out, as is one of another than the session's.
     """
     name, session = os.path.basename(path), session_of(path)
     found = {}
+    owner = None
     for record in records:
         fields = record.fields
-        if fields["event"] != "recording" or record.forged or fields.get("session") != session:
+        if record.forged or fields.get("session") != session:
+            continue
+        if owner is None:
+            owner = fields.get("uid")
+        if fields["event"] != "recording" or fields.get("uid") != owner:
             continue
         if os.path.basename(fields.get("path", "")) == name and fields.get("bytes", "").isdecimal():
             claim = Claim(int(fields["bytes"]), fields.get("digest", ""), final=fields.get("final") == "yes")
