@@ -7,13 +7,14 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
+from ssh2container.admin.language.kinds import surprise
+from ssh2container.admin.language.nodes import Scalar
+
 words = st.text("abcdefgxyzABC0123456789", min_size=1, max_size=8).map(lambda text: "n" + text)
 # PyYAML's writer would show these as escapes or refuse them; the reader refuses them by design.
 texts = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn")), max_size=30
-).filter(
-    lambda text: text.lower() not in ("y", "n") and not text.lower().startswith("0o")
-)  # PyYAML leaves them bare
+)
 paths = st.lists(words, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))
 sources = paths | paths.map(lambda path: path + "/%u")
 flags = st.booleans()
@@ -87,7 +88,20 @@ policies = maps(
 
 def dump(value: dict[str, Any]) -> str:
     """Write a policy as an administrator's tool would: strings that look like something else in quotes."""
-    return yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=10_000).replace(": null", ":")
+    return yaml.dump(value, Dumper=_Writer, allow_unicode=True, sort_keys=False, width=10_000)
+
+
+class _Writer(yaml.SafeDumper):
+    """Writes None as nothing, and quotes the texts that YAML 1.2 takes for something else (0o17, 1e5)."""
+
+
+def _text(writer: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = '"' if surprise(Scalar(text, 0, 0)) else None
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Writer.add_representer(str, _text)
+_Writer.add_representer(type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", ""))
 
 
 documents = policies.map(dump)
