@@ -41,14 +41,21 @@ _EXPLAINED = "explained"
 class Explanation:
     """A plan with the places in the policy that asked for each step.
 
+    key: the setting that lets the client have the program.
     weaker: (key, what it means) of everything that leaves the container weaker than by default.
     costs: (key, what it costs beyond other sessions), see :func:`costs`.
     """
 
     def __init__(
-        self, account: Account, policy: Policy, plan: Plan, costs: Sequence[tuple[str, str]] = ()
+        self,
+        account: Account,
+        policy: Policy,
+        plan: Plan,
+        costs: Sequence[tuple[str, str]] = (),
+        key: str = "shell",
     ) -> None:
         self.account = account
+        self.key = key
         self.policy = policy
         self.plan = plan
         self.weaker = weaker(policy)
@@ -77,6 +84,23 @@ class Explanation:
                 )
         return found
 
+    def program(self) -> dict[str, str | None]:
+        """Return what is executed in the end: words, the key that allows it and the key's place."""
+        origin = self.policy.origin(self.key)
+        place = str(origin) if origin else None
+        return {"describe": self.plan.program.describe(), "key": self.key, "origin": place}
+
+    def variables(self) -> list[tuple[str, str, str]]:
+        """Return (NAME=VALUE, key, place) of the variables that the policy sets."""
+        found = []
+        for name in self.policy.environment:
+            value = self.plan.environment.get(os.fsencode(name))
+            if value is not None:
+                key = f"environment.{name}"
+                place = str(self.policy.origin(key) or "built-in")
+                found.append((f"{name}={os.fsdecode(value)}", key, place))
+        return found
+
     def meanwhile(self) -> list[dict[str, Any]]:
         """Return what goes along with the session: words, key and the key's place."""
         found = []
@@ -95,6 +119,8 @@ class Explanation:
             "namespaces": self.namespaces(),
             "operations": self.steps(),
             "program": self.plan.program.describe(),
+            "program_key": self.key,
+            "program_origin": self.program()["origin"],
             "directory": self.plan.directory,
             "terminal": self.plan.terminal,
             "meanwhile": self.meanwhile(),
@@ -116,7 +142,14 @@ def explain(user: str, words: Sequence[str], *, terminal: bool | None = None) ->
     arguments = [b"-c", os.fsencode(" ".join(words))] if words else []
     request = Request.parse(arguments, {})
     plan = make(request, account, policy, host, {b"TERM": b"xterm-256color"})
-    return Explanation(account, policy, plan, costs(account, host))
+    return Explanation(account, policy, plan, costs(account, host), _allowing(request, policy))
+
+
+def _allowing(request: Request, policy: Policy) -> str:
+    """Return the setting that answers ``request``."""
+    if request.kind == "login":
+        return "shell" if policy.access.interactive is True else "access.interactive"
+    return "access.sftp" if request.kind == "sftp" else "access.commands"
 
 
 def meanwhile(plan: Plan, policy: Policy) -> list[tuple[str, str]]:

@@ -109,3 +109,21 @@ def test_explain_names_the_policys_lines(make_user: MakeUser) -> None:
     done = run(["ssh2containerctl", "explain", guest.name, "--", "true"]).ok()
     assert f"box-{guest.name}" in done.text
     assert f"{guest.name}.yaml:2" in done.text
+
+
+def test_explain_names_what_allows_the_program_and_sets_the_variables(make_user: MakeUser) -> None:
+    guest = make_user(
+        "shell: [/bin/sh]\naccess:\n  sftp: {umask: '027'}\n  commands: [ls]\nenvironment: {A: b c}\n"
+    )
+    for words, key, line in (
+        ((), "shell", 1),
+        (("ls", "/"), "access.commands", 4),
+        (("sftp-server",), "access.sftp", 3),
+    ):
+        done = run(["ssh2containerctl", "explain", guest.name, "--", *words]).ok()
+        (then,) = [text for text in done.text.splitlines() if text.startswith("Then: execute ")]
+        assert re.search(rf"  # {re.escape(key)}, \S+/{guest.name}\.yaml:{line}$", then)
+        assert re.search(rf"\n      with A=b c  # environment\.A, \S+/{guest.name}\.yaml:5\n", done.text)
+        plan = json.loads(run(["ssh2containerctl", "explain", guest.name, "--json", "--", *words]).ok().text)
+        assert plan["program_key"] == key
+        assert plan["program_origin"].endswith(f"/{guest.name}.yaml:{line}")

@@ -47,8 +47,12 @@ def command(user: str, words: tuple[str, ...], *, as_json: bool, terminal: bool 
         if step["reason"] != reason:
             reason = step["reason"]
             out.print(f"      [dim italic]{reason}[/]")
-    out.print(f"[bold]Then:[/] {escape(printable(explained.plan.program.describe()))}")
+    program = explained.program()
+    place = f"  [dim]# {program['key']}, {escape(program['origin'] or 'built-in')}[/]"
+    out.print(f"[bold]Then:[/] {escape(printable(program['describe'] or ''))}{place}")
     out.print(f"      in {escape(printable(explained.plan.directory))}")
+    for variable, key, origin in explained.variables():
+        out.print(f"      with {escape(printable(variable))}  [dim]# {escape(key)}, {escape(origin)}[/]")
     if explained.meanwhile():
         out.print("[bold]Meanwhile the monitor will[/]")
     for item in explained.meanwhile():
