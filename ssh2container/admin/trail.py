@@ -104,7 +104,7 @@ def _parse_ecs(text: str) -> dict[str, str]:
                 fields[ours] = f"{value / 1e9:.3f}"
             elif ours:
                 fields[ours] = str(value[0] if isinstance(value, list) and value else value)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {"event": "note", "text": text}
     return {name: str(value) for name, value in fields.items()}
 

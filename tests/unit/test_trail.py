@@ -45,6 +45,7 @@ def test_both_formats_say_the_same(record: dict[str, str]) -> None:
         '{"@timestamp":"x"}',
         '{"@timestamp":"x","event.action":"close","event.duration":"long"}',
         '{"@timestamp":' + "[" * 100000,
+        '{"@timestamp":"x","event.action":"close","event.duration":1' + "0" * 400 + "}",
     ],
 )
 def test_what_is_no_record_is_a_note(text: str) -> None:
