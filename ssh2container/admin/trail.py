@@ -39,6 +39,11 @@ _LINE = re.compile(
     + r"\[\d+\]: (?P<text>.*)"
 )
 _FROM_ECS = {theirs: ours for ours, theirs in ecs.NAMES.items()}
+_OF_EVERY_RECORD = frozenset((
+    "event", "session", "uid", "user", "client", "port", "auth", "key", "kind", "command", "policy", "image",
+    "image_digest", "text",
+))  # fmt: skip
+"""What says whose session it is, and not what happened."""
 _FIELD = re.compile(r'(?P<name>[a-z_]+)=(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>\S*))')
 
 
@@ -73,9 +78,8 @@ class Record:
             how = fields.get("signal") and f"signal {fields['signal']}"
             ended = how or f"status {fields.get('exit', '?')}"
             return f"{ended} after {fields.get('duration', '?')} s: {fields.get('reason', '')}".rstrip(": ")
-        known = {"event", "session", "uid", "user", "client", "policy", "image", "kind", "command", "text"}
-        extra = " ".join(f"{name}={value}" for name, value in fields.items() if name not in known)
-        return fields.get("text", "") or extra
+        own = " ".join(f"{name}={value}" for name, value in fields.items() if name not in _OF_EVERY_RECORD)
+        return fields.get("text", "") or own
 
 
 def parse(text: str) -> dict[str, str]:

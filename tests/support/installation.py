@@ -83,7 +83,10 @@ class Installation:
         return found
 
     def add_user(self, name: str, *options: str) -> None:
-        """Make a user with a shell of the host."""
+        """Make a user with a shell of the host; the machine that was copied may have one of that name."""
+        self.machine.shell(
+            f"! getent passwd {name} >/dev/null || userdel --force --remove {name} 2>/dev/null"
+        )
         self.machine.run(
             "useradd", "--create-home", "--password", "*", "--shell", "/bin/bash", *options, name
         )

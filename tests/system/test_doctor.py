@@ -133,6 +133,14 @@ PLANTS = {
         "echo 'volumes: [\"/home/alice:/mine:rw\"]' >>/etc/ssh2container/users/alice.yaml",
         "mv /root/away /etc/ssh2container/users/alice.yaml; ssh2containerctl compile",
     ),
+    "no collector": Plant(
+        "record.collector",
+        "problem",
+        "cp -a /etc/ssh2container/users/alice.yaml /root/away; "
+        "echo 'record: {terminal: true}' >>/etc/ssh2container/users/alice.yaml",
+        "mv /root/away /etc/ssh2container/users/alice.yaml; ssh2containerctl compile",
+        "refused",
+    ),
     "writable interpreter": Plant(
         "code.ownership", "problem", "chmod o+w /usr/lib/python3", "chmod o-w /usr/lib/python3"
     ),

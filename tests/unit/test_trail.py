@@ -80,3 +80,9 @@ def test_a_record_about_another_user_is_marked(writer: str, text: str, *, forged
     entry = {"MESSAGE": text, "_UID": writer, "__REALTIME_TIMESTAMP": "1700000000000000"}
     (record,) = trail._journal_entry(json.dumps(entry))
     assert record.forged == (writer if forged else "")
+
+
+def test_a_summary_says_what_happened_and_not_to_whom() -> None:
+    session = {"session": "0123456789", "user": "alice", "port": "4711", "key": "SHA256:x"}
+    record = trail.Record("", {"event": "transfer", **session, "direction": "upload", "path": "a b"})
+    assert record.summary() == "direction=upload path=a b"

@@ -13,6 +13,7 @@ from ssh2container.admin.language import building
 from ssh2container.admin.sshd import GROUP
 from ssh2container.errors import SessionError, printable
 from ssh2container.policy import store
+from ssh2container.record.recorder import COLLECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,6 +118,22 @@ def _policy(account: Account) -> Iterator[Finding]:
         return
     yield Finding(OK, "user.policy", account.name, "has a policy that holds")
     yield from _host_home(account, policy)
+    yield from _recording(account, policy)
+
+
+def _recording(account: Account, policy: Policy) -> Iterator[Finding]:
+    """Yield whether somebody takes the recordings that the policy asks for."""
+    if not policy.record.terminal or policy.record.to != "collector" or os.path.exists(COLLECTOR):
+        return
+    ends = policy.record.on_failure == "end_session"
+    yield Finding(
+        PROBLEM if ends else WARNING,
+        "record.collector",
+        account.name,
+        f"{COLLECTOR} is missing: terminals are to be recorded, and "
+        + ("logins with one are refused" if ends else "go unrecorded"),
+        "systemctl enable --now ssh2container-record.socket",
+    )
 
 
 def _host_home(account: Account, policy: Policy) -> Iterator[Finding]:
