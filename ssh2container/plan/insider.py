@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 from ssh2container.kernel import mounts
 
@@ -31,6 +32,10 @@ ROOT_CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 10, 18))
 """What root inside keeps in the range map: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID,
 NET_BIND_SERVICE, SYS_CHROOT. They count over ids of the map alone. Never SYS_ADMIN, SYS_RESOURCE
 (which would undo the limit on user namespaces), SETPCAP, SYS_PTRACE, MKNOD."""
+_NO_HOMES = (
+    "/bin/", "/boot/", "/dev/", "/etc/", "/lib/", "/lib64/", "/proc/", "/run/", "/sbin/", "/sys/", "/usr/",
+)  # fmt: skip
+"""Where system users have theirs (daemon in /usr/sbin): a session's home there would hide what is in them."""
 _SIGKILL = 9
 _PRIVATE_FS = mounts.MS_NOSUID | mounts.MS_NODEV
 
@@ -176,7 +181,7 @@ def _of_image(image: Image, wanted: str, count: int) -> tuple[str, str, int, int
     """
     user, _, group = wanted.partition(":")
     found = _entry(image.passwd, user, 6)
-    who = (found[0], _id(found[2], count), _id(found[3], count), _home(found[5])) if found else None
+    who = (found[0], _id(found[2], count), _id(found[3], count), _home_inside(found[5])) if found else None
     if who is None and _id(user, count) >= 0:
         who = (user, _id(user, count), 0, _home(""))
     if who is not None and group:
@@ -257,3 +262,11 @@ def _become(uid: int, gid: int) -> Iterable[Operation]:
 
 def _home(path: str) -> str:
     return path if path not in ("", "/") else "/home"
+
+
+def _home_inside(path: str) -> str:
+    """Return the home that an image's line of passwd(5) names, unless it would hide a system there."""
+    home = paths.normal(path)
+    if not path.startswith("/") or (home + "/").startswith(_NO_HOMES):
+        return "/home"
+    return _home(home)

@@ -57,6 +57,19 @@ def test_the_policys_word_comes_first() -> None:
     assert chosen("root", more="user: app\n").name == "app"
 
 
+@pytest.mark.parametrize(
+    ("written", "home"),
+    [
+        ("/srv/app", "/srv/app"), ("/a b/", "/a b"), ("/srv/../opt", "/opt"), ("", "/home"), ("/", "/home"),
+        ("../../x", "/home"), ("relative", "/home"), ("/usr/sbin", "/home"), ("/bin", "/home"),
+        ("/dev", "/home"), ("/srv/../proc/self", "/home"), ("/run/ssh2container/tools", "/home"),
+        ("/etc/passwd", "/home"), ("/device", "/device"),
+    ],
+)  # fmt: skip
+def test_the_home_of_an_images_user_hides_no_system(written: str, home: str) -> None:
+    assert chosen("app", f"app:x:5:6::{written}:/bin/sh\n".encode()).home == home
+
+
 @pytest.mark.parametrize("user", ["nobody-here", "short", "65536", "-1", ":5", "app:none", "app:-1", "٣"])
 def test_a_user_that_is_none_is_refused(user: str) -> None:
     with pytest.raises(Refusal, match="no such user"):
