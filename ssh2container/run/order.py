@@ -34,8 +34,11 @@ _OPENING, _MAKING = b"o", b"i"
 
 
 def new() -> int:
-    """Return the descriptor of an empty file in memory. Raises OSError."""
-    return os.memfd_create("order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    """Return the descriptor of an empty file in memory. Raises SessionError."""
+    try:
+        return os.memfd_create("order", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        raise _failed(error) from None
 
 
 def write(plan: Plan, like: bytes, file: int, *, writable: bool = False) -> None:
@@ -78,8 +81,7 @@ def write(plan: Plan, like: bytes, file: int, *, writable: bool = False) -> None
     try:
         _fill(file, (_HEAD.pack(_MAGIC, *fields, check, *times), *rest), seals=0 if writable else _SEALED)
     except OSError as error:
-        what, why = "cannot hand over what the container is to be", error.strerror or ""
-        raise SessionError(what, why, "", "order", error.errno or 0) from None
+        raise _failed(error) from None
 
 
 def request(
@@ -101,7 +103,7 @@ def texts_at(head: bytes) -> int:
 
 
 def seal(content: bytes) -> int:
-    """Return the descriptor of a file in memory that nobody can change any more. Raises OSError."""
+    """Return the descriptor of a file in memory that nobody can change. Raises OSError, SessionError."""
     file = new()
     try:
         _fill(file, (content,), _SEALED)
@@ -139,6 +141,11 @@ def _word(word: bytes) -> bytes:
     """Return a word as a request has it: a file name pattern stands behind a zero byte."""
     pattern: bytes | None = getattr(word, "pattern", None)
     return word if pattern is None else word + b"\0" + pattern
+
+
+def _failed(error: OSError) -> SessionError:
+    what, why = "cannot hand over what the container is to be", error.strerror or ""
+    return SessionError(what, why, "", "order", error.errno or 0)
 
 
 def _fill(file: int, parts: tuple[bytes | bytearray, ...], seals: int) -> None:

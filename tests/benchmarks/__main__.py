@@ -9,7 +9,8 @@ from collections.abc import Callable
 import click
 from rich.console import Console
 from support.host import run
-from support.ledger import CACHE, Ledger
+from support.leaks import left_files
+from support.ledger import CACHE, Ledger, remove_path
 from support.syslog import Syslog
 from support.users import Users
 
@@ -98,6 +99,8 @@ def main(
             with Console(stderr=True).status(f"measuring {name}"):
                 results.append(tables[name]())
     finally:
+        for path in sorted((path for user in users for path in left_files(user)), reverse=True):
+            remove_path(path)  # some peers leave something in /tmp
         users.remove_all()
         log.stop()
         ledger.settle()
