@@ -65,7 +65,7 @@ def test_everybody_may_look(name: str) -> None:
 
 def test_check_knows_which_images_there_are(name: str, make_user: MakeUser) -> None:
     user = make_user(f"image: {name}\n")
-    assert "is not installed" not in run([CONTROL, "check"]).text
+    assert f"the image {name} is not installed" not in run([CONTROL, "check"]).text
     run(["install", "-m", "644", "/dev/stdin", user.policy_file], f"image: {name}-x\n".encode()).ok()
     assert f"the image {name}-x is not installed" in run([CONTROL, "check"]).text
 
@@ -104,6 +104,7 @@ def test_verify_finds_one_changed_byte(name: str) -> None:
         done = run([CONTROL, "image", "verify", name])
         assert done.status == 1
         assert "root/etc/group: content changed" in done.text
+        assert f"make it anew: ssh2containerctl image rm {name}, then import it" in done.text
     finally:
         path.write_bytes(before)
     run([CONTROL, "image", "verify", name]).ok()

@@ -121,6 +121,10 @@ def verify(names: tuple[str, ...], *, repair: bool, as_json: bool) -> None:
             click.echo(f"{digest[:19]}: {'as imported' if not sentences else 'CHANGED'}")
             for sentence in sentences:
                 click.echo(f"  {printable(sentence)}")
+            if sentences:
+                named = " ".join(name for name, current in store.names().items() if current == digest)
+                verb = f"rm {named}" if named else "gc"
+                click.echo(f"  make it anew: ssh2containerctl image {verb}, then import it")
     if any(found.values()):
         sys.exit(1)
 
