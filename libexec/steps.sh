@@ -315,7 +315,7 @@ build_static() {
 
 # A library for the interpreter as it is now: it finds out itself when that has become another, and does nothing then.
 build_short_start() {
-    local source=$stage/ssh2container/launcher/start.c flags
+    local page=$stage/ssh2container/launcher/start.c flags
     flags=$($python -ISBc '
 import os, sys, sysconfig
 print("-I" + sysconfig.get_path("include"))
@@ -325,7 +325,7 @@ print("-DDYNLOAD=\"" + sysconfig.get_config_var("DESTSHARED") + "\"")
 ')
     # shellcheck disable=SC2086  # words, none of which has a space in it
     if ! gcc -O2 -fPIC -shared -Wall -Wextra -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro \
-        ${flags//$'\n'/ } -o "$stage/start.so" "$source" 2>/dev/null; then
+        ${flags//$'\n'/ } -o "$stage/start.so" "$page" 2>/dev/null; then
         rm -f "$stage/start.so"
         warn 'the interpreter has to start as always here: a login takes some 4 ms longer'
         return

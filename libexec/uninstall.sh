@@ -2,7 +2,7 @@
 # --uninstall [--restore-shell] [--purge]: give the users back, then take away every file that was recorded.
 
 uninstall_everything() {
-    [[ -d $state || -d $lib ]] || { printf 'ssh2container is not installed here\n'; return; }
+    is_there || { printf 'ssh2container is not installed here\n'; return; }
     run_steps \
         'list the affected users' list_users \
         'set their login shells' set_shells \
@@ -16,6 +16,12 @@ uninstall_everything() {
             'sshd gives a user with /usr/sbin/nologin still port forwarding and internal-sftp; these two close both.' \
             "Once these users are removed:  rm $drop_in && groupdel ssh2container"
     fi
+}
+
+# is_there: whether anything is left to remove; after an --uninstall without --purge that is the data.
+is_there() {
+    [[ -d $state || -d $lib ]] && return
+    $purge && [[ -d $configuration || -d $data || -d $logs ]]
 }
 
 keep_closed=false
@@ -151,9 +157,6 @@ remove_data() {
         $dry_run || rm -rf "$state"
         return 0
     fi
-    for directory in "$configuration" "$logs" "$data"; do
-        [[ -d $directory ]] && act "remove $directory" rm -rf --one-file-system "$directory"
-    done
     if getent passwd ssh2container-record >/dev/null; then
         act 'remove the user ssh2container-record' userdel ssh2container-record
     fi
@@ -162,5 +165,9 @@ remove_data() {
     if range=$(sed -n 's/^ssh2container\(:[0-9]*:[0-9]*\)$/\1/p' /etc/subuid 2>/dev/null) && [[ -n $range ]]; then
         act 'give the range of ids back' sed -i "/${range}\$/d" /etc/subuid /etc/subgid
     fi
+    # Last: a run that is killed before is completed by the next, which goes by them.
+    for directory in "$configuration" "$logs" "$data"; do
+        [[ -d $directory ]] && act "remove $directory" rm -rf --one-file-system "$directory"
+    done
     tell 'homes of users and directories named in policies are not touched'
 }

@@ -80,6 +80,17 @@ def test_purge_removes_data_but_no_home(enrolled: Installation) -> None:
     assert exists(enrolled, "/home/alice")
 
 
+def test_purge_after_an_uninstall_without_it(enrolled: Installation) -> None:
+    """What the first run says it has kept, "--purge removes it"."""
+    enrolled.run("--uninstall")
+    enrolled.run("--uninstall", "--purge")
+    for path in ("/etc/ssh2container", "/var/lib/ssh2container", "/var/log/ssh2container"):
+        assert not exists(enrolled, path)
+    assert enrolled.machine.run("getent", "passwd", "ssh2container-record", check=False).returncode == 2
+    assert exists(enrolled, DROP_IN)
+    assert "not installed here" in enrolled.run("--uninstall", "--purge").stdout
+
+
 def test_a_dry_run_changes_nothing(enrolled: Installation) -> None:
     before = enrolled.manifest()
     said = enrolled.run("--uninstall", "--purge", "--dry-run").stdout
