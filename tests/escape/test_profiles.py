@@ -29,10 +29,10 @@ GROUPS = {
     "Resources and life cycle",
 }
 KEYS = {
-    "bastion": {"network_mode", "mem_limit"},
-    "developer": {"pids_limit", "mem_limit", "userns_mode", "user"},
-    "lab": {"mem_limit"},
-    "locked-down": {"mem_limit"},
+    "bastion": {"network_mode", "ulimits.as"},
+    "developer": {"ulimits.nproc", "ulimits.as", "userns_mode", "user"},
+    "lab": {"ulimits.as"},
+    "locked-down": {"ulimits.as"},
 }
 """Profile -> the keys that may excuse an attempt; the others limit neither processes nor memory."""
 
@@ -75,7 +75,7 @@ def test_no_attempt_succeeds_under_a_shipped_profile(
     report = verify(user)
     assert {name: report[name]["detail"] for name in failed(report)} == {}
     excuses = {row["key"] for row in report.values() if row["result"] == "expected-by-policy"}
-    assert excuses <= KEYS.get(profile, {"pids_limit", "mem_limit"})
+    assert excuses <= KEYS.get(profile, {"ulimits.nproc", "ulimits.as"})
     assert all(row["key"] for row in report.values() if row["result"] == "expected-by-policy")
 
 

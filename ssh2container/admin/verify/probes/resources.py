@@ -126,7 +126,7 @@ def _copy_up(surroundings: Surroundings) -> str:
 
 def _process_limit(surroundings: Surroundings) -> str:
     policy = surroundings.policy
-    return "" if policy.pids_limit is not None or "nproc" in policy.ulimits else "pids_limit"
+    return "" if policy.pids_limit is not None or "nproc" in policy.ulimits else "ulimits.nproc"
 
 
 @GROUP.check(
@@ -163,7 +163,7 @@ def _forks(surroundings: Surroundings) -> str:
 @GROUP.check(
     "a memory bomb is ended inside",
     "cgroups(7), memory.max; getrlimit(2), AS",
-    excuse=lambda s: "" if s.policy.mem_limit is not None or "as" in s.policy.ulimits else "mem_limit",
+    excuse=lambda s: "" if s.policy.mem_limit is not None or "as" in s.policy.ulimits else "ulimits.as",
 )
 def _memory(surroundings: Surroundings) -> str:
     limit = surroundings.policy.mem_limit or surroundings.policy.ulimits.get("as", (0, 0))[1]
