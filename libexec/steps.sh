@@ -168,14 +168,26 @@ digest=
 choose_directory() {
     [[ -z $target ]] || return 0
     local name
-    name=$(version)
     digest=$(content_digest)
+    # What is in use stays in use, also where it is the second of its name.
+    target=$(readlink -f "$lib/current" || true)
+    if [[ $(cat "$target/DIGEST" 2>/dev/null) == "$digest" ]] && is_whole "$target"; then
+        return
+    fi
+    name=$(version)
     # Once it has a local part it keeps it, though the plain name may be free again by now.
     if [[ $(cat "$lib/$name/DIGEST" 2>/dev/null) != "$digest" && (-d $lib/$name || -d $lib/$name+$digest) ]]; then
         name=$name+$digest
     fi
+    if [[ -d $lib/$name ]] && ! is_whole "$lib/$name"; then
+        tell "$lib/$name is damaged: another takes its place"
+        name=$(version)+$digest.$(date +%s)
+    fi
     target=$lib/$name
 }
+
+# is_whole DIRECTORY: whether every file of that version is as it was when it was made.
+is_whole() { (cd "$1" && sha256sum --quiet --strict -c FILES) >/dev/null 2>&1; }
 
 # is_staged: whether the version is complete already, so that nothing is needed to make it.
 is_staged() {
@@ -217,6 +229,7 @@ skeleton.build(sys.argv[1] + "/skeleton")' "$stage"
     tell 'compile to bytecode'
     compile_bytecode
     printf '%s\n' "$digest" >"$stage/DIGEST"
+    (cd "$stage" && find . -type f ! -name FILES -print0 | sort -z | xargs -0 sha256sum) >"$stage/FILES"
     chmod 755 "$stage"
     sync -f "$stage"
     mv -T "$stage" "$target"

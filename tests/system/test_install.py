@@ -124,6 +124,17 @@ def test_an_incomplete_installation_gives_one_line(installed: Installation) -> N
     assert installed.inside("alice", "echo inside").stdout == "inside\n"
 
 
+@pytest.mark.parametrize("damage", ["rm {}", "echo >>{}"])
+def test_a_file_that_was_lost_or_changed_comes_back(installed: Installation, damage: str) -> None:
+    installed.add_user("alice")
+    installed.control("enable", "alice")
+    installed.machine.shell(damage.format(f"{LIB}/current/ssh2container/run/owner.py"))
+    assert "is damaged" in installed.install().stdout
+    installed.machine.shell(f"grep -q container_per {LIB}/current/ssh2container/run/owner.py")
+    assert installed.inside("alice", "echo inside").stdout == "inside\n"
+    assert "is complete" in installed.install().stdout
+
+
 def test_a_login_runs_without_its_bundle(installed: Installation) -> None:
     installed.add_user("alice")
     installed.control("enable", "alice")
