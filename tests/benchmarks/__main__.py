@@ -30,8 +30,6 @@ from benchmarks import (
 from benchmarks.table import Section
 
 POLICY = "image: host\n"
-ROOMY = "image: host\nstorage_opt: {size: 4g}\n"
-"""For a session that takes in as much data as the throughput table sends."""
 SECTIONS = (
     "start-up",
     "memory",
@@ -77,16 +75,18 @@ def main(
     users = Users(ledger)
     log.start()
     try:
-        ours, other, roomy = users.make(POLICY), users.make(POLICY), users.make(ROOMY)
+        ours, other = users.make(POLICY), users.make(POLICY)
         plain = users.make(None, "/bin/bash")
         room = _directory(ledger)
         seen = f"{POLICY}welcome: false\nvolumes: ['{room}:/data']\n"
+        memory_room = _memory(ledger)
+        roomy = users.make(f"{POLICY}volumes: ['{memory_room}:{memory_room}:rw']\n")
         watched, recorded = users.make(seen), users.make(seen + "record: {terminal: true}\n")
         run(["/usr/bin/ssh2containerctl", "compile"]).ok()
         tables: dict[str, Callable[[], Section]] = {
             "start-up": lambda: start_up.measure(users, ours, rounds, _directory(ledger)),
             "memory": lambda: memory.measure(ours, tuple({min(20, sessions), sessions})),
-            "throughput": lambda: throughput.measure(roomy, plain, mib, 9, _directory(ledger)),
+            "throughput": lambda: throughput.measure(roomy, plain, mib, 9, memory_room, _directory(ledger)),
             "metadata": lambda: metadata.measure(users, files, 9, _directory(ledger)),
             "terminal": lambda: terminal.measure(watched, recorded, shown, 7, room),
             "beside": lambda: scale.beside(ours, other, live, rounds),
@@ -115,6 +115,13 @@ def _directory(ledger: Ledger) -> str:
     directory = tempfile.mkdtemp(prefix="benchmark-", dir=CACHE)
     ledger.note_path(directory)
     os.chmod(directory, 0o755)
+    return directory
+
+
+def _memory(ledger: Ledger) -> str:
+    """Make a directory in memory that everybody may write to."""
+    directory = _directory(ledger)
+    run(["mount", "-t", "tmpfs", "-o", "mode=1777,nosuid,nodev", "tmpfs", directory]).ok()
     return directory
 
 

@@ -1,4 +1,8 @@
-"""Data through ssh, scp, sftp and rsync, against the same with /bin/bash as the login shell."""
+"""Data through ssh, scp, sftp and rsync, against the same with /bin/bash as the login shell.
+
+Both write to one and the same place. What a session keeps in its own memory is freed at its end, which
+takes time, too, but is not the way of the data.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +22,28 @@ from benchmarks.table import Row, Section
 
 BAR = ">= 0.98"
 _SOURCE = f"{CACHE}/benchmark-data"
-_TARGET = "/tmp/data"
-"""In memory inside a session; for bash it should be a tmpfs too, or the disks are compared."""
 _SERVER = "/usr/lib/openssh/sftp-server"
-_IN_MEMORY = "/dev/shm/data"
-"""A session has one of its own."""
 _BARE_ROUNDS = 40
 
 
-def measure(ours: User, plain: User, size_mib: int, rounds: int, directory: str) -> Section:
-    """Move ``size_mib`` each way, in turns. directory: for sshd, an existing one of its own."""
+def measure(ours: User, plain: User, size_mib: int, rounds: int, room: str, directory: str) -> Section:
+    """Move ``size_mib`` each way, in turns.
+
+    room: where both users write, by the same name. directory: for sshd, an existing one of its own.
+    """
+    target = f"{room}/data"
     with open(_SOURCE, "wb") as file:
         file.write(os.urandom(1 << 20) * size_mib)
     try:
-        rows = _without_ssh(ours, size_mib)
+        rows = _without_ssh(ours, size_mib, target)
         with serving(directory) as server:
             clients = {"ssh2container": server.client(ours), "bash": server.client(plain)}
-            for name, command in _ways().items():
+            for name, command in _ways(target).items():
                 speeds: dict[str, list[float]] = {who: [] for who in clients}
                 for number in range(rounds):
                     # Who comes first changes: the machine gets warm, and others come and go.
                     for who in list(clients)[:: -1 if number % 2 else 1]:
-                        speeds[who].append(size_mib / _seconds(clients[who], command))
+                        speeds[who].append(size_mib / _seconds(clients[who], command, target))
                 rows += _pair(name, speeds)
     finally:
         os.unlink(_SOURCE)
@@ -54,11 +58,11 @@ def _pair(name: str, speeds: dict[str, list[float]]) -> list[Row]:
     return [mine, theirs]
 
 
-def _without_ssh(user: User, size_mib: int) -> list[Row]:
+def _without_ssh(user: User, size_mib: int, target: str) -> list[Row]:
     """Upload to an sftp-server of our own, contained and not: what is left when no cipher is in the way."""
     batch = f"{_SOURCE}-batch"
     with open(batch, "w", encoding="utf-8") as file:
-        file.write(f"put {_SOURCE} {_IN_MEMORY}\nrm {_IN_MEMORY}\n")
+        file.write(f"put {_SOURCE} {target}\nrm {target}\n")
     sftp = ["/usr/bin/sftp", "-q", "-b", batch, "-D"]
     commands = {"ssh2container": [*sftp, f"{SHELL} -c {_SERVER}"], "bash": [*sftp, _SERVER]}
     try:
@@ -71,22 +75,22 @@ def _without_ssh(user: User, size_mib: int) -> list[Row]:
     return _pair("sftp, upload, without sshd", speeds)
 
 
-def _ways() -> dict[str, list[str]]:
+def _ways(target: str) -> dict[str, list[str]]:
     # rsync's "-e" is filled in by _seconds.
     return {
         "ssh HOST cat, there and back": ["ssh", "-F", "", "box", "cat"],
-        "scp, upload": ["scp", "-q", "-F", "", _SOURCE, f"box:{_TARGET}"],
+        "scp, upload": ["scp", "-q", "-F", "", _SOURCE, f"box:{target}"],
         "sftp, upload": ["sftp", "-q", "-F", "", "-b", "-", "box"],
-        "rsync, upload": ["rsync", "-W", "--inplace", "-e", "", _SOURCE, f"box:{_TARGET}"],
+        "rsync, upload": ["rsync", "-W", "--inplace", "-e", "", _SOURCE, f"box:{target}"],
     }
 
 
-def _seconds(client: Client, command: list[str]) -> float:
+def _seconds(client: Client, command: list[str], target: str) -> float:
     words = list(command)
     at = words.index("")
     words[at] = client.configuration if words[0] != "rsync" else client.remote_shell()
     with tempfile.TemporaryFile() as batch, open(_SOURCE, "rb") as source:
-        batch.write(f"put {_SOURCE} {_TARGET}\n".encode())
+        batch.write(f"put {_SOURCE} {target}\n".encode())
         batch.seek(0)
         began = time.perf_counter()
         done = subprocess.run(
@@ -96,5 +100,5 @@ def _seconds(client: Client, command: list[str]) -> float:
         took = time.perf_counter() - began
     if done.returncode:
         raise RuntimeError(f"{words[0]} failed: {done.stderr.decode(errors='replace')}")
-    client.box(f"rm -f {_TARGET}").ok()  # a login of bash leaves it on the host
+    client.box(f"rm -f {target}").ok()
     return took

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 
-from support.host import processes, until
+from support.host import processes, run, until
 
 CACHE = "/var/cache/ssh2container-tests"
 ROOT = f"{CACHE}/runs"
@@ -42,6 +42,9 @@ def end_processes(uid: int) -> None:
 
 
 def remove_path(path: str) -> None:
+    """Remove a file, or a directory and what is in it; what is mounted on it is unmounted."""
+    if os.path.ismount(path):
+        run(["umount", path]).ok()
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     elif os.path.lexists(path):
