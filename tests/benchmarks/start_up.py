@@ -15,6 +15,7 @@ OURS = "ssh2container -c true"
 BARE = "python3 -I -S -c pass"
 LIMIT_BAR = "<= 1.25, aim 1.0"
 FIREJAIL_BAR = ">= 2"
+_IN_TURNS = "it / ours, in turns with it"
 
 
 def measure(users: Users, user: User, rounds: int, place: str) -> Section:
@@ -30,27 +31,39 @@ def measure(users: Users, user: User, rounds: int, place: str) -> Section:
         return [peer for peer in candidates if not reasons[peer.name]]
 
     with ground.kernel_thread():
-        commands: dict[str, Command] = {OURS: [SHELL, "-c", "true"], BARE: INTERPRETER}
-        commands |= {peer.name: peer.timed() for peer in that_run(peers.of_user(user, f"{place}/user"))}
-        times = as_user(user, lambda: interleaved(commands, rounds, user.environment()))
-    rows = {name: Row(name, "ms", samples) for name, samples in times.items()}
-    for name, row in rows.items():
-        if name not in (OURS, BARE):
-            row.ratio, row.against = row.median / rows[OURS].median, "it / ours"
-    if peers.FIREJAIL in rows:
-        rows[peers.FIREJAIL].bar = FIREJAIL_BAR
+        found = that_run(peers.of_user(user, f"{place}/user"))
+        ours: dict[str, Command] = {OURS: [SHELL, "-c", "true"]}
+        limited = ours | {BARE: INTERPRETER}
+        limited |= {peer.name: peer.timed() for peer in found if peer.name == peers.BUBBLEWRAP}
+        compared = ours | {peer.name: peer.timed() for peer in found if peer.name not in limited}
+        rows = _rows(as_user(user, lambda: interleaved(limited, rounds, user.environment())))
+        beside = _rows(as_user(user, lambda: interleaved(compared, rounds, user.environment())))
     table = list(rows.values())
     if peers.BUBBLEWRAP in rows:
         table[1:1] = _limit(rows[OURS], rows[BARE], rows[peers.BUBBLEWRAP])
+    if peers.FIREJAIL in beside:
+        beside[peers.FIREJAIL].bar = FIREJAIL_BAR
+    beside.pop(OURS)
+    table += beside.values()
     session = Peer(OURS, [SHELL, "-c"], user, ("true",))
     others = [*peers.slow_ones(user, f"{place}/slow"), *peers.of_others(users, f"{place}/others")]
     for peer in that_run(others):
         pairs = [(_once(peer), _once(session)) for _ in range(max(3, rounds // 6))]
-        theirs, ours = Row(peer.name, "ms", [pair[0] for pair in pairs]), [pair[1] for pair in pairs]
-        theirs.ratio, theirs.against = theirs.median / statistics.median(ours), "it / ours, in turns with it"
+        theirs = Row(peer.name, "ms", [pair[0] for pair in pairs])
+        theirs.ratio = theirs.median / statistics.median(pair[1] for pair in pairs)
+        theirs.against = _IN_TURNS
         table.append(theirs)
-    note = "wall time, runs interleaved; the last rows without real-time priority, each in turns with ours"
+    note = "wall time, in turns with ours: the limit's two, then a user's peers, then each of the slow ones"
     return Section("start-up and end", note, table, absent)
+
+
+def _rows(times: dict[str, list[float]]) -> dict[str, Row]:
+    """Return the rows of what was run in turns, each but the interpreter's with its ratio to ours."""
+    rows = {name: Row(name, "ms", samples) for name, samples in times.items()}
+    for name, row in rows.items():
+        if name not in (OURS, BARE):
+            row.ratio, row.against = row.median / rows[OURS].median, _IN_TURNS
+    return rows
 
 
 def _limit(ours: Row, interpreter: Row, bubblewrap: Row) -> list[Row]:
