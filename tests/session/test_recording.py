@@ -394,7 +394,7 @@ def test_transfers_by_command_are_named(
     assert f'direction="{direction}" path="{path}"' in transfer
 
 
-def test_watching_shows_the_terminal_and_nothing_goes_back(make_user: MakeUser) -> None:
+def test_watching_shows_the_terminal_and_nothing_goes_back(make_user: MakeUser, syslog: Syslog) -> None:
     user = make_user("image: host\nwelcome: false\n")
     with outer(user, "-c", "echo before; read x; echo after-$x; read y") as session:
         session.expect(b"before")
@@ -415,6 +415,12 @@ def test_watching_shows_the_terminal_and_nothing_goes_back(make_user: MakeUser) 
         assert b"viewer" not in session.shown
         assert watcher.stdout.read() == b"\r\n"
         assert watcher.wait(20) == 0
+    until(lambda: len(watchings(syslog, user)) == 1, "a record of who watched")
+    assert f'session="{entry}"' in watchings(syslog, user)[0]
+
+
+def watchings(syslog: Syslog, user: User) -> list[str]:
+    return [record for record in syslog.of(user.name) if "event=watch " in record]
 
 
 def test_only_root_watches(make_user: MakeUser, other_user: User) -> None:

@@ -149,9 +149,19 @@ class TestDisable:
         assert "ssh2container" not in shared.machine.run("id", "-nG", alice).stdout.split()
 
     def test_no_former_shell(self, shared: Installation, alice: str) -> None:
+        shared.machine.run("usermod", "--shell", SHELL, alice)
         done = shared.control("disable", "--restore-shell", alice, check=False)
         assert done.returncode == 126
         assert "none was recorded" in done.stderr
+
+    @pytest.mark.parametrize("options", [[], ["--restore-shell"]])
+    def test_who_never_had_our_shell_keeps_his(
+        self, shared: Installation, alice: str, options: list[str]
+    ) -> None:
+        done = shared.control("disable", *options, alice, check=False)
+        assert done.returncode == 126
+        assert "the login shell is /bin/bash" in done.stderr
+        assert shared.shell_of(alice) == "/bin/bash"
 
 
 class TestAgentForwarding:

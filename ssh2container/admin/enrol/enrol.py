@@ -204,8 +204,15 @@ def disabling(account: Account, *, restore_shell: bool = False) -> list[Change]:
     With nologin he stays in the group: sshd gives a user with that shell port forwarding and
     internal-sftp all the same, and the drop-in closes both for the group.
     restore_shell: give back the shell that ``enable`` recorded.
-    Raises :class:`Refusal` when that is asked for and none was recorded.
+    Raises :class:`Refusal` when that is asked for and none was recorded, or for who never had our shell.
     """
+    if account.shell not in (SHELL, NOLOGIN) and recorded_shell(account) is None:
+        raise Refusal(
+            f"cannot disable {account.name}",
+            f"the login shell is {account.shell or 'none'}, and was never {SHELL}",
+            f"who closes the account itself: usermod --shell {NOLOGIN} {account.name}",
+            "enrol",
+        )
     shell = NOLOGIN
     after: list[Change] = []
     if restore_shell:

@@ -35,7 +35,9 @@ def watch(session: str) -> None:
     with _listen(session) as listener:
         sessions = Listing()
         try:
-            ending.signal_monitor(find(sessions, session), (monitor.VIEW,))
+            live = find(sessions, session)
+            ending.record(live, "watch")
+            ending.signal_monitor(live, (monitor.VIEW,))
         finally:
             sessions.close()
         listener.settimeout(_ANSWER_S)
