@@ -58,6 +58,16 @@ def test_check_of_an_installation(tree: Tree) -> None:
     assert said(done).endswith("2 errors, 3 warnings\n")
 
 
+def test_check_knows_what_a_range_of_ids_does_not_go_with(tree: Tree) -> None:
+    kept = "image: debian:12\nhome: {source: /srv/x}\nvolumes: ['/srv/y:/y:rw', '/srv/z:/z:ro']\n"
+    tree.write("users/root", f"{kept}userns_mode: range")
+    done = control("check")
+    assert done.exit_code == 0, said(done)
+    assert said(done).count("userns_mode: own_range needs neither") == len(("home", "/y"))
+    tree.write("users/root", f"{kept}userns_mode: own_range")
+    assert "own_range needs" not in said(control("check"))
+
+
 def test_check_knows_the_user_s_home_by_its_path(tree: Tree) -> None:
     tree.write("users/root", "home: {source: /root}")
     done = control("check")
@@ -582,16 +592,16 @@ def test_completion_of_verbs() -> None:
 
 @pytest.mark.parametrize("words", [["show"], ["explain", "--json"], ["diff"], ["log"], ["try", "--user"]])
 def test_completion_of_users(tree: Tree, words: list[str]) -> None:
-    tree.write("users/alice", "")
+    tree.write("users/zz-alice", "")
     tree.write("users/bob", "")
-    assert completed(words, "al") == ["alice"]
+    assert completed(words, "zz-") == ["zz-alice"]
     assert completed(words, "no-such") == []
 
 
 def test_completion_names_nobody_twice(tree: Tree) -> None:
-    tree.write("users/alice", "")
-    assert completed(["disable"], "al") == ["alice"]
-    assert completed(["disable", "alice"], "al") == []
+    tree.write("users/zz-alice", "")
+    assert completed(["disable"], "zz-") == ["zz-alice"]
+    assert completed(["disable", "zz-alice"], "zz-") == []
 
 
 @pytest.mark.parametrize("words", [["kill"], ["watch"], ["image", "rm"], ["replay"]])

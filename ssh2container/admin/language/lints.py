@@ -49,6 +49,13 @@ _ACTS_OUTSIDE = "what lies there (.ssh, .profile, units) acts outside"
 _LOADER_VARIABLES = ("LD_PRELOAD", "LD_AUDIT", "PYTHONPATH", "BASH_ENV", "GCONV_PATH")
 
 
+_IN_A_RANGE = (
+    "logins are refused unless its group is nobody's and its file system is mounted nosuid,nodev:"
+    " sessions of different users share host ids in a range"
+)
+_OWN_RANGE = "userns_mode: own_range needs neither"
+
+
 def of_policy(policy: Policy) -> Iterator[Lint]:
     """Yield what is weak in one effective policy."""
     if policy.network_mode == "host":
@@ -70,6 +77,12 @@ def _of_files(policy: Policy) -> Iterator[Lint]:
         verb = "reads" if policy.home.read_only else "writes"
         hint = "give the session a directory of its own, such as /srv/homes/%u"
         yield "home.source", f"the session {verb} the user's home on the host", hint
+    if policy.userns_mode == "range":
+        if policy.home is not None and policy.home.source and not policy.home.read_only:
+            yield "home.source", _IN_A_RANGE, _OWN_RANGE
+        for volume in policy.volumes:
+            if not volume.read_only:
+                yield f"volumes.{volume.target}", _IN_A_RANGE, _OWN_RANGE
     for volume in policy.volumes:
         key = f"volumes.{volume.target}"
         if volume.source.endswith(_HOST_SOCKETS):
