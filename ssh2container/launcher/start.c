@@ -18,9 +18,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -30,8 +28,7 @@
 #define INTERPRETER L"/usr/bin/python3"
 #define LONGEST_PATH 4096
 #define POPULATE_WRITE 23 /* MADV_POPULATE_WRITE, madvise(2), since Linux 5.14 */
-#define FILLED (1280 << 10) /* bytes of them that a login needs at least */
-#define HEAP (512 << 10)    /* and of the C library's heap */
+#define FILLED (1024 << 10) /* bytes of them that a login needs at least */
 
 enum { OPTIONS_AND_SCRIPT = 3, OURS = 125 };
 
@@ -96,17 +93,8 @@ static PyObject *complete(PyObject *self, PyObject *nothing)
 
 static PyMethodDef complete_method = {"complete", complete, METH_NOARGS, "Do the other half of the start."};
 
-/* Having the kernel hand out many pages at once takes half of the time that as many page faults do. */
-static void fill_heap(void)
-{
-    if (mallopt(M_TOP_PAD, HEAP)) {
-        free(malloc(HEAP / 8)); /* more than what is left of the heap that the program was started with */
-        const uintptr_t end = (uintptr_t)sbrk(0) & ~(uintptr_t)4095;
-        madvise((void *)(end - HEAP), HEAP, POPULATE_WRITE);
-    }
-}
-
-/* The memory of Python's objects, in pieces of 1 MiB; a login fills more than the first. */
+/* The memory of Python's objects, in pieces of 1 MiB; a login fills more than the first. Having the kernel hand out many
+ * pages at once takes half of the time that as many page faults do. */
 static void *new_arena(void *bytes_left, size_t size)
 {
     size_t *left = bytes_left;
@@ -201,7 +189,6 @@ static int our_main(int count, char **words, char **variables)
         data = map_bundle(place, &size);
     if (!data)
         return pythons_main(count, words, variables);
-    fill_heap();
     start_core(place, count - OPTIONS_AND_SCRIPT + 1, words + OPTIONS_AND_SCRIPT - 1);
     PyGC_Disable(); /* until the session waits: looking for garbage costs a login 1 ms */
     run(data, size, count - OPTIONS_AND_SCRIPT, words + OPTIONS_AND_SCRIPT);

@@ -72,7 +72,9 @@ def _without_ssh(user: User, size_mib: int, target: str) -> list[Row]:
     finally:
         os.unlink(batch)
     speeds = {who: [size_mib * 1000 / took for took in samples] for who, samples in times.items()}
-    return _pair("sftp, upload, without sshd", speeds)
+    rows = _pair("sftp, upload, without sshd", speeds)
+    rows[0].bar = ""  # so fast that the start of the session counts
+    return rows
 
 
 def _ways(target: str) -> dict[str, list[str]]:
