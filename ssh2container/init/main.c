@@ -1,8 +1,8 @@
 /* The static program that is pid 1 of every container (docs/architecture.md).
  *
  * kernel/_syscall.c starts it in new namespaces with an empty environment, the standard descriptors, the channel,
- * the order's file and the listener. Its rights over the new user namespace came through the exec as ambient capabilities; from
- * here on they are as after a fork.
+ * the order's file and the listener. Its rights over the new user namespace came through the exec as ambient
+ * capabilities; from here on they are as after a fork.
  */
 #define _GNU_SOURCE
 #include "container.h"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import _socket
 
+from ssh2container.kernel import sockets
+
 _LIMIT = 65536
 
 
 def pair() -> tuple[_socket.socket, _socket.socket]:
-    """Return the monitor's end and pid 1's."""
-    kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-    left, right = _socket.socketpair(_socket.AF_UNIX, kind)
-    return left, right
+    """Return the monitor's end and pid 1's. Raises OSError."""
+    left, right = sockets.pair()
+    return _socket.socket(fileno=left), _socket.socket(fileno=right)
 
 
 def receive(end: _socket.socket) -> tuple[bytes, bytes, int]:
