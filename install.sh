@@ -11,20 +11,21 @@ usage() {
     cat <<'TEXT'
 usage: ./install.sh [--etc-shells] [--id-base=N] [--reload-sshd] [--wheels DIR] [--dry-run]
        ./install.sh --demo [--clean]
-       ./install.sh --uninstall [--restore-shell] [--purge] [--dry-run]
+       ./install.sh --uninstall [--restore-shell] [--kill] [--purge] [--dry-run]
 
 Without options: install or upgrade. A second run changes nothing; a run that was interrupted is completed by the next.
 
-  --demo           install, then make a user in a container and show ssh, scp, sftp and rsync at work
+  --demo           install, then create a contained user and show ssh, scp, sftp and rsync at work
   --demo --clean   remove everything that --demo made, but not ssh2container itself
   --uninstall      list the users who have the login shell, set it to /usr/sbin/nologin, remove the program
-  --restore-shell  with --uninstall: give them back the login shell that they had before
+  --restore-shell  with --uninstall: restore the login shell that they had before
+  --kill           with --uninstall: end running sessions
   --purge          with --uninstall: remove policies, images and logs too
   --id-base=N      the first of 65536 host ids to set aside for images with users of their own (default: the first
                    free ones from 1879113728; give the same on all hosts of a fleet)
-  --etc-shells     put /usr/bin/ssh2container into /etc/shells (lets its users run chsh; docs/installation.md says when)
-  --reload-sshd    make a running sshd read the drop-in (otherwise only said)
-  --wheels DIR     take pyseccomp from this directory instead of the Python package index
+  --etc-shells     add /usr/bin/ssh2container to /etc/shells (lets users run chsh; see docs/installation.md)
+  --reload-sshd    make a running sshd read the drop-in (otherwise only the command is printed)
+  --wheels DIR     take pyseccomp from this directory, not from the Python package index
   --dry-run        say what would be done and do nothing
   --help           this text
 
@@ -40,7 +41,7 @@ wrong_usage() {
 
 source_tree=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 mode=install
-clean=false dry_run=false purge=false restore_shell=false etc_shells=false reload_sshd=false id_base=
+clean=false dry_run=false purge=false restore_shell=false kill_sessions=false etc_shells=false reload_sshd=false id_base=
 wheels_from_site=
 
 while (($#)); do
@@ -50,6 +51,7 @@ while (($#)); do
         --clean) clean=true ;;
         --purge) purge=true ;;
         --restore-shell) restore_shell=true ;;
+        --kill) kill_sessions=true ;;
         --etc-shells) etc_shells=true ;;
         --id-base=*)
             id_base=${1#*=}
@@ -69,6 +71,7 @@ while (($#)); do
 done
 if $clean && [[ $mode != demo ]]; then wrong_usage '--clean goes with --demo'; fi
 if $purge && [[ $mode != uninstall ]]; then wrong_usage '--purge goes with --uninstall'; fi
+if $kill_sessions && [[ $mode != uninstall ]]; then wrong_usage '--kill goes with --uninstall'; fi
 if $restore_shell && [[ $mode != uninstall ]]; then wrong_usage '--restore-shell goes with --uninstall'; fi
 if $dry_run && [[ $mode == demo ]]; then wrong_usage '--dry-run does not go with --demo'; fi
 

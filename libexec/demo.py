@@ -1,4 +1,4 @@
-# ruff: noqa: T201, INP001 - a script that talks
+# ruff: noqa: T201 - a script that talks
 """The demonstration behind ``install.sh --demo``: a user, an sshd, and each client at work, with proof.
 
 Everything it makes has the name below and is removed by ``--clean``: the user, the policy, the state
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 USER = "s2c-demo"
 STATE = "/var/lib/ssh2container-demo"
 HOMES = f"{STATE}/homes"
+REPORT = f"{STATE}/report"
 POLICY = f"/etc/ssh2container/users/{USER}.yaml"
 DROP_IN = "/etc/ssh/sshd_config.d/10-ssh2container.conf"
 CONTROL = "/usr/bin/ssh2containerctl"
@@ -113,7 +114,7 @@ class Demo:
         return self.ssh("demo", command).stdout.decode().strip()
 
     def make_user(self) -> list[str]:
-        """Make the user and give him the login shell."""
+        """Make the user and give them the login shell."""
         os.mkdir(STATE, 0o755)
         os.mkdir(HOMES, 0o755)
         run("useradd", "--create-home", "--user-group", "--shell", "/bin/bash", "--password", "*", USER)
@@ -244,7 +245,9 @@ class Demo:
         prove(os.stat(home).st_uid == self.uid, f"{home} belongs to {USER}")
         os.unlink(back)
         os.unlink(home)
-        return f"{name}: 1 MiB there and back, SHA-256 {digest(original)[:16]}… equal, kept as {home}"
+        return (
+            f"{name}: 1 MiB there and back, SHA-256 {digest(original)[:16]}… equal; on the host it was {home}"
+        )
 
     def synchronise(self) -> list[str]:
         """Synchronise a directory by rsync, twice."""
@@ -339,6 +342,25 @@ def clean() -> None:
         print(f"    removed {STATE}")
 
 
+class Report:
+    """What the demonstration says: printed as it comes, and kept in a file for those who come later."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        """Print a line and note it."""
+        print(line, flush=True)
+        self.lines.append(line)
+
+    def close(self) -> None:
+        """Say how to remove everything, and keep all that was said."""
+        self.say("Remove everything that the demonstration made:\n    sudo ./install.sh --demo --clean")
+        if os.path.isdir(STATE):
+            write(REPORT, "".join(f"{line}\n" for line in self.lines))
+            print(f"This text is kept in {REPORT}.", flush=True)
+
+
 def demonstrate() -> int:
     """Run all steps; return the exit status."""
     demo = Demo()
@@ -355,21 +377,21 @@ def demonstrate() -> int:
         ("ways around the login shell", demo.ways_around),
         ("what is left behind", demo.nothing_left),
     ]
-    print("\nThe demonstration. A former one is removed first.", flush=True)
+    print("\nThe demonstration. An earlier one is removed first.", flush=True)
     clean()
+    report = Report()
     for number, (title, step) in enumerate(steps, 1):
-        print(f"[{number}/{len(steps)}] {title}", flush=True)
+        report.say(f"[{number}/{len(steps)}] {title}")
         try:
             for line in step():
-                print(f"    proven: {line}", flush=True)
+                report.say(f"    proven: {line}")
         except (Failed, OSError, subprocess.TimeoutExpired) as error:
-            print(f"    FAILED: {error}", flush=True)
-            print(f"\nsshd's log is {STATE}/log; remove all of it: sudo ./install.sh --demo --clean")
+            report.say(f"    FAILED: {error}")
+            report.say(f"\nsshd's log is {STATE}/log.")
+            report.close()
             return 1
-    print(
-        f"\nLog in by hand (as root, who owns the key):\n    ssh -F {STATE}/ssh_config demo\n"
-        "Remove all that the demonstration made:\n    sudo ./install.sh --demo --clean"
-    )
+    report.say(f"\nLog in by hand (as root, who owns the key):\n    ssh -F {STATE}/ssh_config demo")
+    report.close()
     return 0
 
 

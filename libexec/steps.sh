@@ -5,6 +5,10 @@
 readonly python=/usr/bin/python3
 readonly needed_packages=(python3 python3-prctl python3-yaml python3-click python3-rich libseccomp2 patchelf)
 readonly build_packages=(gcc libc6-dev libpython3-dev)
+# For private networks alone: what cannot be had leaves the rest as it is.
+readonly network_packages=(libslirp0)
+readonly network_build_packages=(libslirp-dev)
+readonly network_header=/usr/include/slirp/libslirp.h
 extra_packages=()
 readonly needed_modules=(prctl yaml click rich)
 readonly oldest_python=3.11
@@ -22,6 +26,7 @@ install_everything() {
         'install the units' install_units \
         'install the AppArmor profile' install_apparmor_profile \
         'compile the policies' compile_policies \
+        'make what users need below /run' make_runtime \
         'place the sshd drop-in' place_drop_in \
         'remove versions that nobody uses' remove_unused_versions \
         'examine the result' examine
@@ -111,6 +116,7 @@ install_packages() {
         else
             tell 'all there'
         fi
+        install_network_packages
         return
     fi
     local module
@@ -121,6 +127,24 @@ install_packages() {
         'install them from this distribution (Debian calls them python3-NAME), and libseccomp, then run this again'
     tell 'all there (no dpkg here: looked for the Python modules)'
 }
+
+install_network_packages() {
+    local missing=() package
+    for package in "${network_packages[@]}"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    if ! is_staged; then
+        for package in "${network_build_packages[@]}"; do
+            is_installed "$package" || missing+=("$package")
+        done
+    fi
+    ((${#missing[@]})) || return 0
+    act "apt-get install ${missing[*]}" try_network_packages "${missing[@]}"
+    # Whether there is a forwarder is a part of the version, which has to be chosen anew.
+    target=
+}
+
+try_network_packages() { (apt_install "$@") || warn "without $*: policies with network_mode: private are refused"; }
 
 is_installed() { [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null) == ii* ]]; }
 
@@ -154,10 +178,12 @@ version() { sed -n 's/^__version__ *= *"\(.*\)"$/\1/p' "$source_tree/ssh2contain
 content_digest() {
     {
         (cd "$source_tree" && find ssh2container libexec/requirements.txt libexec/steps.sh -type f \
-            ! -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum)
+            ! -path '*/__pycache__/*' ! -name '*.so' -print0 | sort -z | xargs -0 sha256sum)
         # --dry-run comes here before there are these modules, or even Python.
         $python -ISBc 'import sys; print(sys.implementation.cache_tag)' 2>/dev/null || true
         $python -IBc 'import prctl, _prctl, yaml; print(prctl.__file__, _prctl.__file__, yaml.__file__)' 2>/dev/null || true
+        # The header may be removed when the forwarder has been built, and may come later.
+        [[ ! -e $network_header && ! -e $lib/current/forwarder ]] || echo 'with the forwarder'
     } | sha256sum | cut -c1-12
 }
 
@@ -210,20 +236,27 @@ stage_the_code() {
     make_directory "$lib"
     stage=$(mktemp -d "$lib/.stage-XXXXXX")
     tell 'copy the package'
-    tar -C "$source_tree" --exclude=__pycache__ --exclude='*.pyc' --owner=0 --group=0 --mode='u=rwX,go=rX' \
+    tar -C "$source_tree" --exclude=__pycache__ --exclude='*.pyc' --exclude='*.so' --owner=0 --group=0 --mode='u=rwX,go=rX' \
         -cf - ssh2container | tar -xf - -C "$stage"
-    tell 'pyseccomp from the Python package index, pinned by hash'
-    fetch_wheels
+    if ! take_wheels_from_installed; then
+        tell 'pyseccomp from the Python package index, pinned by hash'
+        fetch_wheels
+    fi
     tell 'link the modules of the distribution that a session imports'
     link_modules
-    tell 'make the mount points of sessions'
-    $python -IBc 'import sys; sys.path.insert(0, sys.argv[1])
-from ssh2container.admin import skeleton
-skeleton.build(sys.argv[1] + "/skeleton")' "$stage"
+    # What a test run has built in a source tree is not copied: it may be older than its sources.
     tell 'build the door to the kernel'
     build_extension
+    tell 'make the mount points of sessions'
+    $python -IBc 'import sys; sys.path.insert(0, sys.argv[1])
+from ssh2container.admin.install import skeleton
+skeleton.build(sys.argv[1] + "/skeleton")' "$stage"
     tell 'build pid 1, the launcher and the helper of verify'
     build_programs
+    tell 'build the forwarder of private networks'
+    build_forwarder
+    tell 'build what leads into containers'
+    build_inside
     tell "build the short way through Python's start"
     build_short_start
     tell 'compile to bytecode'
@@ -242,6 +275,24 @@ rm_stages() {
         [[ -d $stale ]] && act "remove the half-made $stale" rm -rf --one-file-system "$stale"
     done
     return 0
+}
+
+# take_wheels_from_installed: upgrades and rollbacks need no index; an installed version that has the pinned release,
+# its files as they were when pip had compared them with the pin, is as good.
+take_wheels_from_installed() {
+    local version pinned installed files
+    [[ -z $wheels_from_site ]] || return 1
+    pinned=$(sed -n 's/^pyseccomp==\([^ ]*\) .*/\1/p' "$source_tree/libexec/requirements.txt")
+    for installed in "$lib"/current "$lib"/*/; do
+        version=$(readlink -f "$installed")
+        [[ -d $version/pyseccomp-$pinned.dist-info && -r $version/FILES ]] || continue
+        files=$(grep -E '  \./pyseccomp(\.py|-[^/]*\.dist-info/.*)$' "$version/FILES") || continue
+        (cd "$version" && sha256sum --quiet -c - <<<"$files") >/dev/null 2>&1 || continue
+        tell "pyseccomp from ${version##*/}, which is installed"
+        cp -a "$version/pyseccomp.py" "$version/pyseccomp-$pinned.dist-info" "$stage/"
+        return 0
+    done
+    return 1
 }
 
 fetch_wheels() {
@@ -275,78 +326,93 @@ print("yaml", os.path.dirname(yaml.__file__))
     done
 }
 
-# The code of pid 1 (ssh2container/init) is compiled twice: as that program, and into the door to the kernel.
-hardened=(-O2 -Wall -Wextra -fstack-protector-strong -D_FORTIFY_SOURCE=2)
+# build WHAT OUTPUT [OPTION…]: the program or library WHAT of ssh2container/native/build.sh, of what was staged.
+build() { "$stage/ssh2container/native/build.sh" "$@"; }
 
-# On CPython's stable ABI: it serves every later Python of this machine too.
-build_extension() {
-    local page=$stage/ssh2container/kernel/_syscall.c include log
-    include=$($python -IBc 'import sysconfig; print(sysconfig.get_path("include"))')
+# must_build WHAT OUTPUT: the same, or the end of the installation.
+must_build() {
+    local log
     log=$(mktemp)
-    if ! gcc "${hardened[@]}" -fPIC -shared -fvisibility=hidden -ffunction-sections -Wl,-z,relro,-z,now,--gc-sections \
-        -I "$include" -o "${page%.c}.abi3.so" "$page" "$stage"/ssh2container/init/*.c >"$log" 2>&1; then
+    build "$@" >"$log" 2>&1 || {
         tail -n 10 "$log" >&2
-        fail "the C compiler refused $page (its last lines are above)" \
-            "needed are gcc and Python's headers: ${build_packages[*]}"
-    fi
+        fail "the C compiler refused $1 (its last lines are above)" "needed are: ${build_packages[*]}"
+    }
     rm -f "$log"
-    chmod 644 "${page%.c}.abi3.so"
+}
+
+build_extension() {
+    local module=$stage/ssh2container/kernel/_syscall.abi3.so
+    must_build module "$module"
+    chmod 644 "$module"
 }
 
 build_programs() {
     build_init
-    build_static launcher/launcher.c launcher 'the login shell is the script'
-    build_static admin/verify/helper.c verify-helper 'verify skips the probes that need it'
+    build_static launcher launcher 'the script itself becomes the login shell'
+    build_static helper verify-helper 'verify skips the probes that need it'
 }
 
 # pid 1 of every container. It is started with an empty environment, so nothing acts on its loader where it needs one.
 build_init() {
-    local log sources=("$stage"/ssh2container/init/*.c)
-    log=$(mktemp)
-    if ! gcc "${hardened[@]}" -static -o "$stage/init" "${sources[@]}" 2>/dev/null; then
-        warn 'no static program can be linked here: pid 1 of containers takes more memory'
-        gcc "${hardened[@]}" -o "$stage/init" "${sources[@]}" >"$log" 2>&1 || {
-            tail -n 10 "$log" >&2
-            fail 'the C compiler refused pid 1 (its last lines are above)' "needed are: ${build_packages[*]}"
-        }
+    if ! build init "$stage/init" -static 2>/dev/null; then
+        warn 'pid 1 cannot be linked statically here: each container takes more memory'
+        must_build init "$stage/init"
     fi
-    rm -f "$log"
     # Unreadable for others: so the kernel lets nobody but root of the host look into the process.
     chmod 711 "$stage/init"
 }
 
 # Programs without libraries, for those who have no use for them if they were linked (their comments say why).
-# build_static SOURCE NAME WITHOUT
+# build_static WHAT NAME WITHOUT
 build_static() {
-    if ! gcc "${hardened[@]}" -static -o "$stage/$2" "$stage/ssh2container/$1" 2>/dev/null; then
+    if ! build "$1" "$stage/$2" -static 2>/dev/null; then
         rm -f "$stage/$2"
-        warn "no static program can be linked here: $3"
+        warn "$1 cannot be linked statically here: $3"
         return
     fi
     chmod 755 "$stage/$2"
 }
 
+# It reads what hostile programs send: as with pid 1, the kernel lets nobody but root look into it.
+build_forwarder() {
+    local log
+    log=$(mktemp)
+    if ! build forwarder "$stage/forwarder" 2>"$log"; then
+        rm -f "$stage/forwarder"
+        [[ ! -e $network_header ]] || tail -n 10 "$log" >&2
+        warn 'the forwarder cannot be built here: policies with network_mode: private are refused;' \
+            "it needs ${network_build_packages[*]}; install that and run this again"
+    else
+        chmod 711 "$stage/forwarder"
+    fi
+    rm -f "$log"
+}
+
+# Both run inside containers, with the libraries of the host: in images, where those are injected along with them.
+build_inside() {
+    must_build sshd "$stage/inside-sshd.so"
+    must_build connect "$stage/connect"
+    chmod 644 "$stage/inside-sshd.so"
+    chmod 755 "$stage/connect"
+}
+
 # A library for the interpreter as it is now: it finds out itself when that has become another, and does nothing then.
 build_short_start() {
-    local page=$stage/ssh2container/launcher/start.c flags
-    flags=$($python -ISBc '
-import os, sys, sysconfig
-print("-I" + sysconfig.get_path("include"))
-print(f"-DPREFIX=\"{sys.prefix}\"")
-print("-DSTDLIB=\"" + sysconfig.get_path("stdlib") + "\"")
-print("-DDYNLOAD=\"" + sysconfig.get_config_var("DESTSHARED") + "\"")
-')
-    # shellcheck disable=SC2086  # words, none of which has a space in it
-    if ! gcc -O2 -fPIC -shared -Wall -Wextra -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro \
-        ${flags//$'\n'/ } -o "$stage/start.so" "$page" 2>/dev/null; then
+    local option
+    if ! build start "$stage/start.so" 2>/dev/null; then
         rm -f "$stage/start.so"
-        warn 'the interpreter has to start as always here: a login takes some 4 ms longer'
+        warn 'the start of the interpreter cannot be shortened here: a login takes about 4 ms longer'
         return
     fi
+    # Again, with what only the first one can tell.
+    option=$($python -IBc 'import sys; sys.path.insert(0, sys.argv[1])
+from ssh2container.admin.install import written
+print(written.option(sys.argv[1] + "/start.so"))' "$stage" 2>/dev/null) || option=
+    [[ -z $option ]] || build start "$stage/start.so" "$option" || build start "$stage/start.so"
     chmod 644 "$stage/start.so"
 }
 
-# The modules of a session in one file (ssh2container/admin/bundle.py). It names its files' final places, so it is
+# The modules of a session in one file (ssh2container/admin/install/bundle.py). It names its files' final places, so it is
 # made there; without it a login imports them one by one.
 build_bundle() {
     local bundle
@@ -356,7 +422,7 @@ build_bundle() {
 }
 
 make_bundle() {
-    $python -ISB "$target/ssh2container/admin/bundle.py" "$target" >/dev/null ||
+    $python -ISB "$target/ssh2container/admin/install/bundle.py" "$target" >/dev/null ||
         fail "a session's modules cannot be imported" 'its last lines are above'
 }
 
@@ -411,7 +477,7 @@ set_aside_ids() {
     act 'set aside a range of ids for images with users of their own' "$python" -IBc '
 import sys
 sys.path.insert(0, sys.argv[1])
-from ssh2container.admin.enrol.ranges import SetAside
+from ssh2container.admin.accounts.ranges import SetAside
 change = SetAside(int(sys.argv[2]) if sys.argv[2] else None)
 if not change.done():
     change.do()' "$target" "$id_base"
@@ -453,6 +519,7 @@ install_programs() {
         put "$source_tree/bin/ssh2container" /usr/bin/ssh2container 755
     fi
     put "$source_tree/bin/ssh2containerctl" "$control" 755
+    put "$source_tree/bin/ssh2container-session" /usr/bin/ssh2container-session 755
     local page
     for page in "$source_tree"/docs/man/*.[1-8]; do
         put "$page" "/usr/share/man/man${page##*.}/${page##*/}"
@@ -519,7 +586,7 @@ install_units() {
         done
     else
         tell 'systemd does not run here: after a change of a policy run "ssh2containerctl compile",'
-        tell 'after a boot "ssh2containerctl enable --runtime", every night "ssh2containerctl image update --all"'
+        tell 'after a boot "ssh2containerctl enable --runtime", every night "ssh2containerctl image update --all" and "image verify"'
     fi
 }
 
@@ -553,7 +620,7 @@ compile_policies() {
         return
     fi
     local status=0
-    "$control" compile 2>&1 | sed -e '/^$/d' -e 's/^/    /' || status=$?
+    "$control" compile --no-sshd 2>&1 | sed -e '/^$/d' -e 's/^/    /' || status=$?
     case $status in
         0) ;;
         1) warn 'some policies are not valid (above): their users are refused until they are corrected' ;;
@@ -562,6 +629,18 @@ compile_policies() {
 }
 
 # ---- 11 ------------------------------------------------------------------------------------------------------------
+
+# What a boot makes, too; an upgrade may need more of it than the version before.
+make_runtime() {
+    if $dry_run; then
+        tell "would run $control enable --runtime"
+        return
+    fi
+    "$control" enable --runtime 2>&1 | sed 's/^/    /' ||
+        warn 'some users lack something that they need to log in (above)'
+}
+
+# ---- 12 ------------------------------------------------------------------------------------------------------------
 
 place_drop_in() {
     if $dry_run; then
@@ -575,11 +654,14 @@ place_drop_in() {
     fi
     record "$drop_in"
     local options=(--write)
+    # Logins are refused by an sshd that tells of no drop-in: one from before there was a mark, without ForceCommand,
+    # must not stay in force.
+    if [[ -f $drop_in ]] && ! grep -qE 'SSH2CONTAINER_SSHD|^ *ForceCommand' "$drop_in"; then options+=(--reload); fi
     if $reload_sshd; then options+=(--reload); fi
     "$control" sshd-config "${options[@]}" | sed 's/^/    /'
 }
 
-# ---- 12 ------------------------------------------------------------------------------------------------------------
+# ---- 13 ------------------------------------------------------------------------------------------------------------
 
 remove_unused_versions() {
     local directory current
@@ -623,7 +705,7 @@ start_of() {
     echo $((booted + fields[19] / $(getconf CLK_TCK)))
 }
 
-# ---- 13 ------------------------------------------------------------------------------------------------------------
+# ---- 14 ------------------------------------------------------------------------------------------------------------
 
 examine() {
     if $dry_run; then

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # names are shared between the files that install.sh sources
-# --uninstall [--restore-shell] [--purge]: give the users back, then take away every file that was recorded.
+# --uninstall [--restore-shell] [--kill] [--purge]: give the users back, then take away every file that was recorded.
 
 uninstall_everything() {
     is_there || { printf 'ssh2container is not installed here\n'; return; }
@@ -18,30 +18,47 @@ uninstall_everything() {
     fi
 }
 
-# is_there: whether anything is left to remove; after an --uninstall without --purge that is the data.
+# is_there: whether anything is left to do; after an --uninstall without --purge that is the data, and the shells that
+# it has not given back.
 is_there() {
     [[ -d $state || -d $lib ]] && return
+    $restore_shell && [[ -s $closed_users ]] && return
     $purge && [[ -d $configuration || -d $data || -d $logs ]]
 }
 
+# Whom an --uninstall has left with nologin, until --restore-shell, another installation or --purge: who was disabled
+# before it is not in it, and stays so.
+readonly closed_users=$data/enrolled/closed-by-uninstall
 keep_closed=false
 affected=()
 
 list_users() {
     local name shell live
     mapfile -t affected < <(getent passwd | awk -F: '$7 == "/usr/bin/ssh2container" { print $1 }')
+    if $restore_shell && [[ -s $closed_users ]]; then
+        while IFS= read -r name; do
+            [[ $(getent passwd "$name" | cut -d: -f7) == /usr/sbin/nologin ]] && affected+=("$name")
+        done <"$closed_users"
+    fi
     if ((${#affected[@]} == 0)); then
         tell 'none: nobody has /usr/bin/ssh2container as login shell'
     fi
     for name in "${affected[@]}"; do
         shell=$(new_shell "$name")
-        live=$(pgrep -c -U "$name" || true)
-        tell "$name: login shell becomes $shell; ${live:-0} running processes end with their sessions"
+        live=$(live_sessions "$name")
+        tell "$name: login shell becomes $shell"
+        ((live == 0)) || $kill_sessions ||
+            warn "$name has $live sessions that go on until they end; --kill ends them (ssh2containerctl goes away now)"
     done
-    # Who was disabled before still needs the drop-in: his shell is nologin, his membership has stayed.
+    # Users who were disabled before still need the drop-in: their shell is nologin, their membership has stayed.
     local members
     members=$(getent group ssh2container | cut -d: -f4)
     if [[ -n $members ]] && ! { $restore_shell && all_affected "$members"; }; then keep_closed=true; fi
+}
+
+# live_sessions NAME: how many sessions and shared containers the user has, by the kernel's word.
+live_sessions() {
+    "$control" sessions --json "$1" 2>/dev/null | grep -c '"monitor":' || true
 }
 
 # all_affected NAMES: whether each of the comma-separated names gets another shell now.
@@ -58,7 +75,7 @@ new_shell() {
     local file shell=''
     if $restore_shell; then
         file=$data/enrolled/$(id -u "$1").json
-        [[ -r $file ]] && shell=$(sed -n 's/.*"shell": "\(\/[^"]*\)".*/\1/p' "$file")
+        [[ -r $file ]] && grep -q "\"name\": \"$1\"" "$file" && shell=$(sed -n 's/.*"shell": "\(\/[^"]*\)".*/\1/p' "$file")
     fi
     printf '%s' "${shell:-/usr/sbin/nologin}"
 }
@@ -67,19 +84,55 @@ set_shells() {
     local name
     for name in "${affected[@]}"; do
         if grep -q "^$name:" /etc/passwd; then
+            # Before: a run that is killed in between is completed by the next.
+            $dry_run || [[ $(new_shell "$name") != /usr/sbin/nologin ]] || remember_closed "$name"
             act "usermod --shell $(new_shell "$name") $name" usermod --shell "$(new_shell "$name")" "$name"
+            $dry_run || [[ $(new_shell "$name") == /usr/sbin/nologin ]] || forget_closed "$name"
         else
-            warn "$name is not in /etc/passwd: set his login shell where he is kept"
+            warn "$name is not in /etc/passwd: set the login shell where the account is kept"
         fi
+        if $kill_sessions && (($(live_sessions "$name"))); then
+            act "end the sessions of $name" "$control" kill --user "$name"
+        fi
+    done
+    if [[ -n $(ls -A "$data/quotas" 2>/dev/null) ]]; then
+        act 'take the quotas from homes' "$control" compile --only-limits ||
+            warn "a quota is left: $data/quotas names its home"
+    fi
+    if [[ -n $(ls -A "$data/networks" 2>/dev/null) ]]; then
+        # Interfaces that were moved in come back.
+        act 'take the networks of users away' "$control" compile --only-limits ||
+            warn "a network is left: $data/networks names whose"
+    fi
+    for name in "$data"/bridges/*.json; do
+        [[ -e $name ]] || continue
+        name=${name##*/}
+        act "remove the network ${name%.json}" "$control" network remove --force "${name%.json}" ||
+            warn "the network ${name%.json} is left"
     done
     if grep -qsxF /usr/bin/ssh2container /etc/shells; then
         act 'remove /usr/bin/ssh2container from /etc/shells' sed -i '\|^/usr/bin/ssh2container$|d' /etc/shells
     fi
 }
 
+# remember_closed NAME: write down that --uninstall gives NAME nologin. forget_closed NAME: strike that out.
+remember_closed() {
+    [[ -d ${closed_users%/*} ]] || return 0
+    grep -qsxF -e "$1" "$closed_users" || printf '%s\n' "$1" >>"$closed_users"
+}
+
+forget_closed() {
+    [[ ! -e $closed_users ]] || sed -i "/^$1\$/d" "$closed_users"
+}
+
 remove_drop_in() {
     if $keep_closed; then
         tell "kept: it closes what /usr/sbin/nologin leaves open (see below)"
+        # Of it the group's block: the others name whom policies admitted, and a program that goes.
+        if grep -qs '^# digest: ' "$drop_in" && [[ -f $share/sshd_config.d/10-ssh2container.conf ]]; then
+            act 'leave the block for the group ssh2container' \
+                cp "$share/sshd_config.d/10-ssh2container.conf" "$drop_in"
+        fi
         return
     fi
     if [[ -e $drop_in || -e $drop_in.new ]]; then
@@ -131,6 +184,12 @@ remove_files() {
     for entry in /etc/tmpfiles.d/ssh2container-*.conf; do
         [[ -e $entry ]] && act "remove $entry" rm -f "$entry"
     done
+    # Limits of users' slices, from user_limits and site_limits.
+    for entry in /etc/systemd/system/user{,-[0-9]*}.slice.d/50-ssh2container.conf; do
+        [[ -e $entry ]] || continue
+        act "remove $entry" rm -f "$entry"
+        $dry_run || rmdir --ignore-fail-on-non-empty "${entry%/*}"
+    done
     # The images under ids of users' own; a session that runs keeps its view.
     while IFS= read -r path; do
         act "unmount $path" umount -l "$path"
@@ -153,6 +212,9 @@ remove_data() {
         for directory in "$configuration" "$data" "$logs"; do
             [[ -d $directory ]] && tell "kept: $directory (--purge removes it)"
         done
+        if [[ -s $closed_users ]]; then
+            tell "$(wc -l <"$closed_users") users have nologin now; their former shells are kept for --uninstall --restore-shell"
+        fi
         # What was installed is gone; who was enrolled, images and compiled policies stay.
         $dry_run || rm -rf "$state"
         return 0

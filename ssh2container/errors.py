@@ -34,10 +34,12 @@ class SessionError(Exception):
         self.step = step
         self.number = number
 
+    def reason(self) -> str:
+        """Return what failed and why, without what to do about it."""
+        return f"{self.what}: {self.why}" if self.why else self.what
+
     def __str__(self) -> str:
-        line = self.what
-        if self.why:
-            line += ": " + self.why
+        line = self.reason()
         if self.remedy:
             line += "; " + self.remedy
         return printable(line)

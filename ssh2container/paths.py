@@ -1,4 +1,4 @@
-"""Names of files: as the kernel's bytes and as text, and their parts.
+"""Names of files: as the kernel's bytes and as text, and their parts; those that several rooms share.
 
 What ``os`` does with its abstract classes costs a login 1 ms, so the modules of a session call ``posix``,
 on which it stands; this is the rest of it that they need.
@@ -8,6 +8,24 @@ from __future__ import annotations
 
 import posix
 import sys
+
+RUNTIME = "/run/ssh2container"
+"""Outside: what a boot of the host keeps, each user's directory below it. Inside: what a session is given."""
+GENERATED = RUNTIME + "/etc"
+"""Inside: account files made for the session, where an image's own are links to them."""
+TOOLS = RUNTIME + "/tools"
+"""Inside: the host's transfer programs."""
+LOGIN_SHELL = "/usr/bin/ssh2container"
+"""The login shell, as it stands in passwd: the one path that never changes with a version."""
+COLLECTOR = RUNTIME + "/record.socket"
+"""Outside: where recordings are handed over."""
+
+WELCOMED = ".welcomed"
+"""Outside: the greeting that a user was shown last, in the user's directory."""
+EXPOSED = b"/tmp/sshauth."
+"""Outside: how the files begin in which sshd tells how a client was authenticated (ExposeAuthInfo)."""
+RESOLV_CONF = "/etc/resolv.conf"
+"""Outside and inside: which name servers are asked (resolv.conf(5))."""
 
 _CODING = sys.getfilesystemencoding(), "surrogateescape"
 _TYPE, _DIRECTORY = 0o170000, 0o040000  # inode(7)

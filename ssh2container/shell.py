@@ -5,14 +5,15 @@ from __future__ import annotations
 import posix as os
 
 from ssh2container import __version__, paths
-from ssh2container.errors import EXIT_OURS, Refusal, SessionError
-from ssh2container.kernel import process, signals
+from ssh2container.errors import EXIT_OURS, EXIT_REFUSED, Refusal, SessionError
+from ssh2container.kernel import names, process, signals
+from ssh2container.plan import sources
 from ssh2container.plan.account import Account
-from ssh2container.plan.host import Host
-from ssh2container.plan.make import make
+from ssh2container.plan.host import Host, specifier_values
+from ssh2container.plan.make import make, registration
 from ssh2container.plan.request import USAGE, Request
 from ssh2container.policy import store
-from ssh2container.record import audit
+from ssh2container.record import audit, registry
 from ssh2container.run.launch import launch
 
 TYPE_CHECKING = False
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from ssh2container.policy.policy import Policy
     from ssh2container.run.monitor import Monitor, Outcome
 
+_PATIENCE_S = 10.0
+"""How long a client that does not read is waited for before its session's last line is given up."""
+
 
 def session(
     arguments: Sequence[bytes],
     environment: Mapping[bytes, bytes],
     load: Callable[[str, Sequence[str]], Policy] | None = None,
-    start: Callable[[Plan], Monitor] = launch,
+    start: Callable[[Plan, audit.Session], Monitor] = launch,
 ) -> Outcome:
     """Run one session from the caller's request to the payload's end. Raises SessionError.
 
@@ -40,39 +44,34 @@ def session(
         check_descriptors()
         request = Request.parse(arguments, environment)
         log.know(kind=request.kind, command=paths.fsdecode(request.command))
+        registry.own.take(log.id, registration(request, environment))
         account = Account.current(environment)
         log.know(user=account.name)
-        if load is None:
-            policy = store.load(account.name, account.groups, log=log.note)
-        else:
-            policy = load(account.name, account.groups)
+        if b"SSH_CONNECTION" in environment:
+            from ssh2container.plan import entrance
+
+            request = entrance.examine(arguments, environment, request, account)
+            log.know(kind=request.kind, command=paths.fsdecode(request.command))
+        policy = _load(account, log) if load is None else load(account.name, account.groups)
         log.obey(policy.site)
         log.know(policy=policy.digest, image=policy.image)
-        if policy.home is not None and (policy.home.source or "").startswith("%h/"):
+        registry.own.admit(policy)
+        policy = policy.expanded(specifier_values(account, log.id))
+        if policy.home is not None and policy.home.is_below_users:
             from ssh2container.run import first_home
 
             first_home.make(policy.home, account, log.id)
         host = Host.observe(policy, account, log.id, environment)
         plan = make(request, account, policy, host, environment)
         log.know(image_digest=host.image.digest, agent=host.agent_missing)
-        companions = None
-        if plan.accompanied:
-            from ssh2container.run.companions import Companions
-
-            companions = Companions(plan, log)
-        if log.required:
-            log.write("open")
-        monitor = start(plan) if companions is None else companions.launch(start)
-        if not log.required:
-            log.write("open")
-        outcome = monitor.wait(companions)
-        log.close(
-            reason=outcome.reason,
-            exit_code=outcome.exit_code,
-            signal=outcome.signal,
-            traffic=outcome.traffic,
-        )
+        outcome = start(plan, log).wait()
+        log.close(outcome.reason, outcome.exit_code, outcome.signal, outcome.traffic, outcome.usage)
         return outcome
+
+
+def _load(account: Account, log: audit.Session) -> Policy:
+    sources.that_answer((store.STANDARD.configuration, store.STANDARD.compiled))
+    return store.load(account.name, account.groups, log=log.note, certain=names.require_groups_known)
 
 
 def main(arguments: Sequence[bytes], *, launched: bool = False) -> NoReturn:
@@ -83,23 +82,41 @@ def main(arguments: Sequence[bytes], *, launched: bool = False) -> NoReturn:
     """
     signals.block()
     signals.reset()
+    if not launched:
+        try:
+            process.keep_from_core_handlers()
+        except OSError:
+            pass  # a hard limit of 0, which the plan judges
     process.open_missing_standard_descriptors()
     if arguments in ([b"--version"], [b"--help"]):
         os.write(
             1, (f"ssh2container {__version__}\n" if arguments == [b"--version"] else USAGE + "\n").encode()
         )
         os._exit(0)
+    environment: Mapping[bytes, bytes] = {}
     try:
         environment = process.handed_environment() if launched else os.environ
         process.close_from(3)
         outcome = session(arguments, environment)
     except SessionError as error:
-        complain(str(error), error.status)
+        line, status = str(error), error.status
     except OSError as error:
-        complain(f"cannot go on: {error.strerror}; the system log has the details", EXIT_OURS)
+        line, status = f"cannot go on: {error.strerror}; the system log has the details", EXIT_OURS
     except BaseException:  # noqa: BLE001 - the log has the details; the client gets one line
-        complain("an error inside ssh2container; the system log has the details", EXIT_OURS)
-    outcome.leave()
+        line, status = "an error inside ssh2container; the system log has the details", EXIT_OURS
+    else:
+        if outcome.reason == "reboot":
+            _start_again(arguments, environment)
+        outcome.leave()
+    complain(line, status, sftp=Request.is_sftp(arguments, environment))
+
+
+def _start_again(arguments: Sequence[bytes], environment: Mapping[bytes, bytes]) -> NoReturn:
+    """Begin the session of a whole system anew, which has rebooted (``boot``)."""
+    from ssh2container.run import whole
+
+    registry.own.leave()
+    whole.start_again(arguments, environment)
 
 
 def check_descriptors() -> None:
@@ -118,10 +135,24 @@ def check_descriptors() -> None:
             )
 
 
-def complain(line: str, status: int) -> NoReturn:
-    """Say ``line`` on standard error and end with ``status``."""
-    try:
-        os.write(2, f"ssh2container: {line}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass  # nobody is left to read it
+def complain(line: str, status: int, *, sftp: bool = False) -> NoReturn:
+    """Say ``line`` on standard error and end with ``status``.
+
+    sftp: the client speaks SFTP and sees nothing of standard error: answer it in its protocol, too.
+
+    Whoever is to read it has some seconds: the session stays registered meanwhile, and a signal ends it.
+    """
+    from ssh2container.kernel.offering import offer
+
+    rest = offer(2, f"ssh2container: {line}\n".encode("utf-8", "backslashreplace"))
+    if rest or sftp:
+        signals.unblock()
+    if rest:
+        offer(2, rest, _PATIENCE_S)
+    if sftp:
+        from ssh2container.run import refused_sftp
+
+        code = refused_sftp.PERMISSION_DENIED if status == EXIT_REFUSED else refused_sftp.FAILURE
+        refused_sftp.answer(f"ssh2container: {line}", code, _PATIENCE_S)
+    registry.own.leave()
     os._exit(status)

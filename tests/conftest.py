@@ -6,17 +6,58 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from support.client import Client
 from support.host import mount_table
 from support.leaks import assert_nothing_left
 from support.ledger import CACHE, Ledger
+from support.outcome import VARIABLE
+from support.recorder import Recorder
 from support.sshd import SUBSYSTEM, Server
 from support.syslog import Syslog
 from support.users import PLAIN, SHELL, MakeUser, User, Users
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Note what the run comes to where tests/run asks for it; programs of the tests do not inherit that."""
+    if path := os.environ.pop(VARIABLE, ""):
+        config.pluginmanager.register(Recorder(path))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without root, skip what is marked needs_root, and what makes users, sshds or a log on the machine."""
+    if os.geteuid() == 0:
+        return
+    skip = pytest.mark.skip(reason="needs root")
+    made_by_root = {"ledger", "files_of_root"}
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue
+        if item.get_closest_marker("needs_root") or not made_by_root.isdisjoint(item.fixturenames):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="module")
+def module_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """Makes directories for what the tests of a module share; those of pytest stay to the end of the run."""
+    made: list[Path] = []
+
+    def make(name: str) -> Path:
+        made.append(tmp_path_factory.mktemp(name))
+        return made[-1]
+
+    yield make
+    for directory in made:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def files_of_root() -> None:
+    """For other fixtures: what they make is of use only when it belongs to root."""
 
 
 @pytest.fixture(scope="session")
@@ -52,12 +93,18 @@ def users(ledger: Ledger, syslog: Syslog) -> Iterator[Users]:  # noqa: ARG001  #
 
 @pytest.fixture
 def make_user(users: Users) -> Iterator[MakeUser]:
-    """Make users for one test: ``make_user(policy=…, shell=…, groups=…)``."""
+    """Make users for one test: ``make_user(policy=…, shell=…, groups=…, is_unshared=…)``."""
     made: list[User] = []
     before = mount_table()
 
-    def make(policy: str | None = PLAIN, shell: str = SHELL, groups: tuple[str, ...] = ()) -> User:
-        user = users.make(policy, shell, groups)
+    def make(
+        policy: str | None = PLAIN,
+        shell: str = SHELL,
+        groups: tuple[str, ...] = (),
+        *,
+        is_unshared: bool = False,
+    ) -> User:
+        user = users.make(policy, shell, groups, is_unshared=is_unshared)
         made.append(user)
         return user
 
@@ -123,6 +170,15 @@ def server_directory(ledger: Ledger) -> Callable[[], str]:
 def sshd(server_directory: Callable[[], str]) -> Iterator[Server]:
     """An sshd with Debian's defaults (external sftp subsystem), for the whole run."""
     server = Server(server_directory())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def exposing_sshd(server_directory: Callable[[], str]) -> Iterator[Server]:
+    """One that tells sessions with which key a client came in, as the drop-in has it."""
+    server = Server(server_directory(), SUBSYSTEM + "ExposeAuthInfo yes\n")
     server.start()
     yield server
     server.stop()

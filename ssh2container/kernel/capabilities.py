@@ -7,6 +7,9 @@ _VERSION_3 = 0x20080522
 SECUREBITS_LOCKED = 0xEF
 """NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, and KEEP_CAPS off, each with its lock: uid 0 and
 execve give nothing."""
+KEEP_CAPS_LOCKED = 0x20
+"""The lock of KEEP_CAPS alone, with which PR_SET_KEEPCAPS fails: ping of iputils then gives up. Where there
+is no capability there is none to keep."""
 
 
 def sets(kept: frozenset[int]) -> tuple[bytes, bytes]:

@@ -35,6 +35,7 @@ RESOLVE_IN_ROOT = 0x10
 AT_FDCWD = libc.AT_FDCWD
 AT_EMPTY_PATH = libc.AT_EMPTY_PATH
 _OPEN_TREE_CLONE = 0x1
+_EXDEV = 18
 MOVE_ON_PATH = 0x4 | 0x10
 """MOVE_MOUNT_F_EMPTY_PATH and MOVE_MOUNT_T_SYMLINKS."""
 MOVE_ON_DESCRIPTOR = 0x4 | 0x40
@@ -69,6 +70,15 @@ def open_path(path: str, resolve: int = 0, *, directory: int = libc.AT_FDCWD) ->
     """
     how = how_to_open(resolve)
     return libc.syscall("openat2", directory, _path(path), how, len(how))
+
+
+def leads_over_a_mount(path: str) -> bool:
+    """Tell whether a mount point lies on the way to ``path``, without looking at what is mounted there."""
+    try:
+        os.close(open_path(path, RESOLVE_NO_XDEV))
+    except OSError as error:
+        return error.errno == _EXDEV
+    return False
 
 
 def clone_flags(*, recursive: bool) -> int:

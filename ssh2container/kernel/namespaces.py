@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .script import Script
 
+CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -19,7 +20,13 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+ALL_BUT_NETWORK = (
+    CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP
+)  # fmt: skip
+"""What whoever is contained has of their own, whatever network that is."""
 
+HELPERS = ("/usr/bin/newuidmap", "/usr/bin/newgidmap")
+"""What writes the maps of a range of ids, of users and of groups (package uidmap)."""
 PROGRAM = paths.parent(paths.parent(paths.parent(__file__))) + "/init"
 """pid 1 of every container: a static program of root's, installed beside the code.
 
@@ -27,16 +34,19 @@ Nobody else may read it. For the kernel that makes its process one that only roo
 into, from its first instruction on; otherwise the user namespace's owner could (would_dump, fs/exec.c)."""
 
 
-def spawn(flags: int, descriptors: tuple[int, int, int], opening: Script, *, waits: bool) -> tuple[int, int]:
+def spawn(
+    flags: int, descriptors: tuple[int, int, int], opening: Script, *, waits: bool, network: int = -1
+) -> tuple[int, int]:
     """Start :data:`PROGRAM` as pid 1 of new namespaces and return (pid, pidfd).
 
     This process never leaves its own namespaces, and nothing of it is copied. The program gets
     ``descriptors`` (channel, file of the order, listener or -1) beside 0-2, and an empty environment.
     opening: what has to happen before the program is executed; what fails there comes over the channel.
-    waits: whether it waits for us. Raises OSError.
+    waits: whether it waits for us. network: of a network namespace to start it in, whose owner is the user;
+    the new user namespace is a child of the one that owns that. Raises OSError.
     """
-    records = b"".join(opening.records)
-    return _syscall.spawn(paths.fsencode(PROGRAM), flags, descriptors, records, opening.finish(), waits)
+    records, texts = b"".join(opening.records), opening.finish()
+    return _syscall.spawn(paths.fsencode(PROGRAM), flags, descriptors, records, texts, waits, network)
 
 
 def contain(descriptors: tuple[int, int, int], opening: Script) -> None:
@@ -44,13 +54,13 @@ def contain(descriptors: tuple[int, int, int], opening: Script) -> None:
     _syscall.contain(descriptors, b"".join(opening.records), opening.finish())
 
 
-def clone(flags: int) -> tuple[int, int]:
+def clone(flags: int, network: int = -1) -> tuple[int, int]:
     """Fork into new namespaces: (pid, pidfd) in the parent, (0, -1) in the child.
 
     clone(2) without a stack behaves like fork in a process of a single thread. The pidfd is
-    close-on-exec. Raises OSError.
+    close-on-exec. network: as for :func:`spawn`. Raises OSError.
     """
-    return _syscall.clone(flags)
+    return _syscall.clone(flags, network)
 
 
 def write_file(path: str, text: str) -> None:
@@ -74,7 +84,7 @@ def map_range(
     """
     running = []
     quiet = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1, 2)]
-    for program, lines in (("/usr/bin/newuidmap", uid_map), ("/usr/bin/newgidmap", gid_map)):
+    for program, lines in zip(HELPERS, (uid_map, gid_map), strict=True):
         words = [program, str(pid), *(str(number) for line in lines for number in line)]
         running.append((program, os.posix_spawn(program, words, {}, file_actions=quiet)))
     refused = [program for program, helper in running if os.waitpid(helper, 0)[1] != 0]

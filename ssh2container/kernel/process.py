@@ -12,6 +12,8 @@ import posix as os
 
 from . import libc, signals
 
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+"""prctl(2)."""
 _NULL_DEVICE = os.makedev(1, 3)
 _UNLIMITED = 0xFFFFFFFFFFFFFFFF
 
@@ -46,19 +48,36 @@ def open_missing_standard_descriptors() -> None:
 
 
 def handed_environment() -> dict[bytes, bytes]:
-    """Return the environment that ``launcher/launcher.c`` left on descriptor 3. Raises OSError.
+    """Return the environment that ``native/launcher/launcher.c`` left on descriptor 3. Raises OSError.
 
     As for a process's own environment the first of two equal names counts (environ(7)).
     """
-    pieces = []
-    while piece := os.read(3, 1 << 16):
-        pieces.append(piece)
     result: dict[bytes, bytes] = {}
-    for variable in b"".join(pieces).split(b"\0"):
+    for variable in read_rest(3).split(b"\0"):
         name, equals, value = variable.partition(b"=")
         if equals:
             result.setdefault(name, value)
     return result
+
+
+def read_file(path: str, flags: int = 0) -> bytes:
+    """Return all that a file holds, one of /proc, too, which tells no size. Raises OSError.
+
+    flags: of open(2), beside O_RDONLY and O_CLOEXEC.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        return read_rest(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_rest(descriptor: int) -> bytes:
+    """Return what is left to read. Raises OSError."""
+    pieces = []
+    while piece := os.read(descriptor, 1 << 16):
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def kind_of_descriptor(descriptor: int) -> str:
@@ -107,6 +126,18 @@ def limit(soft: int, hard: int) -> bytes:
     return (soft & _UNLIMITED).to_bytes(8, "little") + (hard & _UNLIMITED).to_bytes(8, "little")
 
 
+def keep_from_core_handlers() -> None:
+    """Have no crash start a core handler, in programs started from here on neither (core(5): exactly 1)."""
+    set_limit(4, 1, 1)  # RLIMIT_CORE
+
+
+def get_limit(resource: int) -> tuple[int, int]:
+    """Return the soft and hard rlimit ``resource`` (number of <sys/resource.h>); -1 means no limit."""
+    pair = bytearray(16)
+    libc.syscall("prlimit64", 0, resource, None, pair)
+    return int.from_bytes(pair[:8], "little", signed=True), int.from_bytes(pair[8:], "little", signed=True)
+
+
 def set_limit(resource: int, soft: int, hard: int) -> None:
     """Set rlimit ``resource`` (number of <sys/resource.h>); -1 means no limit."""
     libc.syscall("prlimit64", 0, resource, limit(soft, hard), None)
@@ -115,7 +146,9 @@ def set_limit(resource: int, soft: int, hard: int) -> None:
 def die_by_signal(number: int) -> None:
     """End as the payload did, by signal ``number``, so that sshd reports it; leaves no core.
 
-    Returns only when the signal's default action does not end a process.
+    A limit of 0 would start a core handler all the same (core(5)), and one of 1 may be out of reach: a
+    process that is not dumpable leaves none. Returns only when the signal's default action does not end a
+    process.
     """
-    set_limit(4, 0, 0)  # RLIMIT_CORE
+    set_dumpable(dumpable=False)
     signals.die_by(number)

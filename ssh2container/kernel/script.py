@@ -1,4 +1,4 @@
-"""Scripts: what operations come to, as records that ``ssh2container/init/script.c`` carries out.
+"""Scripts: what operations come to, as records that ``ssh2container/native/init/script.c`` carries out.
 
 An operation writes its steps; pid 1, a program of its own, performs them in order and names the record
 that failed. Strings and structures lie in one text behind the records, and a result that a later step
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 NUMBERS = _syscall.NUMBERS
 """Name -> number of the system calls that a script may make."""
 
-_CALL, _MAKE, _PLACE, _EXPECT, _GIVE, _ALLOW, _ALLOW_ROOT, _FILTER, _BOUND = range(1, 10)
-_WRITE, _DEVICE, _EMPTY, _AWAIT, _ALIVE = range(10, 15)
-_TEXT, _SLOT = 1, 2
-_DIRECTORY, _FILE, _LINK = 0, 1, 2
-_AT_PATH, _AT_SLOT, _AT_DEVICE = 0, 1, 2
-_ARGUMENTS = 6
+PROTOCOL = _syscall.PROTOCOL
+"""Name -> value of what scripts, orders and messages are written with (``native/init``, the headers)."""
+
+_CALL, _TEXT, _SLOT = PROTOCOL["STEP_CALL"], PROTOCOL["KIND_TEXT"], PROTOCOL["KIND_SLOT"]
+_DIRECTORY, _FILE, _LINK = (PROTOCOL["MADE_" + name] for name in ("DIRECTORY", "FILE", "LINK"))
+_AT_PATH, _AT_SLOT, _AT_DEVICE = (PROTOCOL["EXPECT_" + name] for name in ("PATH", "OPEN", "DEVICE"))
+_ARGUMENTS = PROTOCOL["ARGUMENTS"]
 _DEFAULT_MODE = -1
-MARGIN = bytes(128)
+MARGIN = bytes(PROTOCOL["MARGIN"])
 """Behind the texts, so that nothing that the kernel answers is written past their end."""
 _EINVAL, _EMFILE = 22, 24
-_SLOTS = 512
+_SLOTS = PROTOCOL["SLOTS"]
 _CLOCK_MONOTONIC = 1
 _pack = _struct.Struct("=4H2I6q").pack
 
@@ -125,76 +126,100 @@ class Script:
     def directory(self, path: str, mode: int | None) -> None:
         """Make a directory (0700 without a mode); one that is there gets the mode."""
         mode = _DEFAULT_MODE if mode is None else mode
-        self._step(_MAKE, path, _DIRECTORY, mode, self.path(path), 0, 0)
+        self._step("STEP_MAKE", path, _DIRECTORY, mode, self.path(path), 0, 0)
 
     def file(self, path: str, mode: int | None, content: bytes) -> None:
         """Make a file (0600 without a mode)."""
         mode = _DEFAULT_MODE if mode is None else mode
-        self._step(_MAKE, path, _FILE, mode, self.path(path), self.text(content), len(content))
+        self._step("STEP_MAKE", path, _FILE, mode, self.path(path), self.text(content), len(content))
 
     def link(self, path: str, target: str) -> None:
         """Make a symbolic link."""
-        self._step(_MAKE, path, _LINK, 0, self.path(path), self.path(target), 0)
+        self._step("STEP_MAKE", path, _LINK, 0, self.path(path), self.path(target), 0)
 
     def place(self, path: str, *, directory: bool) -> Slot:
         """Open a mount point, made if missing with all above it, following no symbolic link."""
         slot = self.slot()
-        self._step(_PLACE, path, self.path(path), directory, result=slot)
+        self._step("STEP_PLACE", path, self.path(path), directory, result=slot)
         return slot
 
     def expect(self, what: str | Slot, identity: tuple[int, int], at: str = "") -> None:
         """Make sure that a path, or a slot's descriptor, is the (device, inode) meant, else ESTALE."""
         if isinstance(what, str):
-            self._step(_EXPECT, at or what, _AT_PATH, self.path(what), *map(_signed, identity))
+            self._step("STEP_EXPECT", at or what, _AT_PATH, self.path(what), *map(_signed, identity))
         else:
-            self._step(_EXPECT, at, _AT_SLOT, what.number, *map(_signed, identity))
+            self._step("STEP_EXPECT", at, _AT_SLOT, what.number, *map(_signed, identity))
 
     def expect_device(self, path: str, device: int) -> None:
         """Make sure that a path is the device node meant, else ESTALE."""
-        self._step(_EXPECT, path, _AT_DEVICE, self.path(path), _signed(device), 0)
+        self._step("STEP_EXPECT", path, _AT_DEVICE, self.path(path), _signed(device), 0)
 
     def give(self, path: str, uid: int, gid: int) -> None:
         """Change the owner of a directory and all in it."""
-        self._step(_GIVE, path, self.path(path), uid, gid)
+        self._step("STEP_GIVE", path, self.path(path), uid, gid)
 
     def allow(self, rules: Slot, path: str, rights: int, of_files: int) -> None:
         """Add a Landlock rule; of ``rights`` a path that is no directory gets those in ``of_files``."""
-        self._step(_ALLOW, path, rules.number, self.path(path), rights, of_files)
+        self._step("STEP_ALLOW", path, rules.number, self.path(path), rights, of_files)
 
     def allow_root(self, rules: Slot, closed: Iterable[str], rights: int, of_files: int) -> None:
         """Add a Landlock rule for everything at the root but the names in ``closed`` and links."""
         names = b"".join(paths.fsencode(name) + b"\0" for name in sorted(closed))
-        self._step(_ALLOW_ROOT, "/", rules.number, self.text(names), len(names), rights, of_files)
+        self._step("STEP_ALLOW_ROOT", "/", rules.number, self.text(names), len(names), rights, of_files)
 
     def filter(self, bpf: bytes, flags: int = 0, otherwise: int = -1) -> None:
         """Load a compiled seccomp filter. otherwise: flags for a kernel that does not know ``flags``."""
-        self._step(_FILTER, "seccomp", flags, otherwise, self.text(bpf), len(bpf))
+        self._step("STEP_FILTER", "seccomp", flags, otherwise, self.text(bpf), len(bpf))
 
     def bound(self, last: int, keep: Iterable[int]) -> None:
         """Drop every capability up to ``last`` but ``keep`` from the bounding set."""
-        self._step(_BOUND, "prctl", last, sum(1 << number for number in keep))
+        self._step("STEP_BOUND", "prctl", last, sum(1 << number for number in keep))
 
-    def write(self, path: str, content: bytes) -> None:
-        """Write ``content`` in one call to a file that is there."""
-        self._step(_WRITE, path, self.path(path), self.text(content), len(content))
+    def write(self, path: str, content: bytes, *, wished: bool = False) -> None:
+        """Write ``content`` in one call to a file that is there.
+
+        wished: go on where the kernel lacks the file (ENOENT) or allows no such value (EINVAL).
+        """
+        self._step("STEP_WRITE", path, self.path(path), self.text(content), len(content), wished)
 
     def device(self, path: str) -> Slot:
         """Note the device that ``path`` is on."""
         slot = self.slot()
-        self._step(_DEVICE, path, self.path(path), result=slot)
+        self._step("STEP_DEVICE", path, self.path(path), result=slot)
         return slot
 
     def expect_empty(self, path: str, before: Slot) -> None:
         """Make sure that ``path`` is an empty directory on another device than before; else ESTALE."""
-        self._step(_EMPTY, path, self.path(path), before.number)
+        self._step("STEP_EMPTY", path, self.path(path), before.number)
 
-    def await_word(self) -> None:
-        """Wait until the monitor gives the word."""
-        self._step(_AWAIT, "")
+    def await_word(self, *, tell: bool = False) -> None:
+        """Wait until the monitor gives the word. tell: say first that this is what is waited for."""
+        self._step("STEP_AWAIT", "", tell)
 
     def expect_monitor(self) -> None:
         """End unless the monitor is there: the kernel may have been told too late to watch it."""
-        self._step(_ALIVE, "")
+        self._step("STEP_ALIVE", "")
+
+    def hand_over(self, slot: Slot) -> None:
+        """Hand the descriptor in ``slot`` to the monitor (``TAP``)."""
+        self._step("STEP_HAND", "sendmsg", slot.number)
+
+    def console(self, master: Slot, slave: Slot) -> None:
+        """Have a whole system's console on these two sides of a terminal."""
+        self._step("STEP_CONSOLE", "", master.number, slave.number)
+
+    def split(self, stop_signal: int, aside: Slot, logins: Slot, groups: Slot, request: bytes) -> None:
+        """Start process 1 of a whole system; what follows, until :meth:`made`, is done in it alone.
+
+        aside, logins: "cgroup.procs" of where this process, and who logs in, is counted. groups: the
+        directory of the system's control groups. request: its program.
+        """
+        slots = (aside.number, logins.number, groups.number)
+        self._step("STEP_SPLIT", "clone", stop_signal, *slots, self.text(request), len(request))
+
+    def made(self) -> None:
+        """Have both processes go on."""
+        self._step("STEP_MADE", "")
 
     def clock(self) -> int:
         """Note the time of CLOCK_MONOTONIC and return where it will lie in the texts (struct timespec)."""
@@ -213,10 +238,10 @@ class Script:
         record, number = _syscall.run(b"".join(self.records), self.finish())
         return (record, number) if number else None
 
-    def _step(self, kind: int, at: str, *arguments: int, result: Slot | None = None) -> None:
+    def _step(self, kind: str, at: str, *arguments: int, result: Slot | None = None) -> None:
         kept = 0 if result is None else result.number + 1
         values = arguments + (0,) * (_ARGUMENTS - len(arguments))
-        self._raw(_pack(kind, 0, 0, 0, kept, 0, *values), at)
+        self._raw(_pack(PROTOCOL[kind], 0, 0, 0, kept, 0, *values), at)
 
     def _raw(self, record: bytes, at: str) -> None:
         self.records.append(record)

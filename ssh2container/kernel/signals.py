@@ -14,6 +14,8 @@ SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM = 1, 2, 3, 
 SIGCHLD, SIGCONT, SIGSTOP, SIGWINCH = 17, 18, 19, 28
 """The numbers that all architectures but Alpha, MIPS, SPARC and PA-RISC share."""
 
+PARENT_DIED = 64
+"""By this the kernel tells a session that sshd's process is gone: no client can send it."""
 _LAST = 64
 _SET_BYTES = 8
 _EVERY, _NONE = b"\xff" * _SET_BYTES, bytes(_SET_BYTES)

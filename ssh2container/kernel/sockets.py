@@ -10,17 +10,18 @@ import posix as os
 
 from . import libc
 
-_AF_UNIX = 1
+AF_UNIX = 1
 _PACKETS = 5 | 0o2000000
 """SOCK_SEQPACKET | SOCK_CLOEXEC."""
-_NONBLOCK = 0o4000
+NONBLOCK = 0o4000
+"""SOCK_NONBLOCK."""
 _LONGEST_NAME = 107
 
 
 def pair() -> tuple[int, int]:
     """Return both ends of a connection of whole packets. Raises OSError."""
     ends = bytearray(8)
-    libc.syscall("socketpair", _AF_UNIX, _PACKETS, 0, ends)
+    libc.syscall("socketpair", AF_UNIX, _PACKETS, 0, ends)
     return int.from_bytes(ends[:4], "little"), int.from_bytes(ends[4:], "little")
 
 
@@ -31,8 +32,8 @@ def listen(path: bytes, waiting: int) -> int:
     """
     if len(path) > _LONGEST_NAME:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
-    address = _AF_UNIX.to_bytes(2, "little") + path + b"\0"
-    listener = libc.syscall("socket", _AF_UNIX, _PACKETS | _NONBLOCK, 0)
+    address = AF_UNIX.to_bytes(2, "little") + path + b"\0"
+    listener = libc.syscall("socket", AF_UNIX, _PACKETS | NONBLOCK, 0)
     try:
         libc.syscall("bind", listener, address, len(address))
         libc.syscall("listen", listener, waiting)

@@ -8,10 +8,16 @@ import pwd
 
 from ssh2container import paths
 from ssh2container.errors import Refusal
+from ssh2container.kernel import names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_FIELDS = 7
+"""Of a line in passwd(5)."""
+_MOST_OF_PASSWD = 1 << 20
 
 
 class Account:
@@ -39,9 +45,10 @@ class Account:
     def current(cls, environment: Mapping[bytes, bytes]) -> Account:
         """Return the account that runs this process.
 
-        Raises Refusal for uid 0, for a process of mixed ids, for a uid without an entry, and where
-        the caller's LOGNAME is another name of the same uid: two names on one uid share every
-        policy, process and file, so neither could be told from the other.
+        Raises SessionError where the name service does not answer, and Refusal for uid 0, for a
+        process of mixed ids, for a uid without an entry, and where the caller's LOGNAME is another
+        name of the same uid: two names on one uid share every policy, process and file, so neither
+        could be told from the other.
         """
         uid, gid = os.getuid(), os.getgid()
         if uid == 0:
@@ -56,10 +63,12 @@ class Account:
         try:
             entry = pwd.getpwuid(uid)
         except KeyError:
+            names.require_unknown(names.USER, None, uid)
             raise Refusal(
                 f"cannot find uid {uid}", "no passwd entry names it", "ask the administrator", "account"
             ) from None
         _refuse_second_name(entry.pw_name, uid, environment)
+        _refuse_local_namesake(entry.pw_name, uid)
         gids = (gid, *sorted(set(os.getgroups()) - {gid}))
         groups = tuple(name for name in map(_group_name, gids) if name)
         home = entry.pw_dir if entry.pw_dir.startswith("/") else "/"
@@ -67,10 +76,14 @@ class Account:
 
     @classmethod
     def named(cls, name: str) -> Account:
-        """Return the account ``name``, for the administrator's tools. Raises Refusal if there is none."""
+        """Return the account ``name``, for the administrator's tools. Raises Refusal if there is none.
+
+        Raises SessionError where the name service does not answer.
+        """
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
+            names.require_unknown(names.USER, name)
             raise Refusal(f"there is no user {name}", "", "", "account") from None
         gid = entry.pw_gid
         gids = (gid, *sorted(set(os.getgrouplist(name, gid)) - {gid}))
@@ -84,7 +97,10 @@ def _refuse_second_name(name: str, uid: int, environment: Mapping[bytes, bytes])
         return
     try:
         other = pwd.getpwnam(claimed).pw_uid
-    except (KeyError, ValueError):
+    except ValueError:
+        return
+    except KeyError:
+        names.require_unknown(names.USER, claimed)
         return
     if other == uid:
         raise Refusal(
@@ -95,8 +111,43 @@ def _refuse_second_name(name: str, uid: int, environment: Mapping[bytes, bytes])
         )
 
 
+def _refuse_local_namesake(name: str, uid: int) -> None:
+    """Refuse where /etc/passwd has another name of the same uid that gets any shell.
+
+    That name never comes here when its shell is the host's; but its processes could trace this session's,
+    and write what it starts from. A directory is not asked for all its users at each login.
+    """
+    text, number = _passwd(), str(uid).encode()
+    at = text.find(b":" + number + b":")
+    while at >= 0:
+        start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+        fields = text[start : end if end >= 0 else len(text)].split(b":")
+        is_another = len(fields) == _FIELDS and fields[2] == number and fields[0] != paths.fsencode(name)
+        if is_another and fields[6].rpartition(b"/")[2] not in (b"nologin", b"false"):
+            raise Refusal(
+                f"cannot tell {name} from {paths.fsdecode(fields[0])}",
+                f"both have uid {uid}",
+                "give each user a uid of their own",
+                "account",
+            )
+        at = text.find(b":" + number + b":", at + 1)
+
+
+def _passwd() -> bytes:
+    """Return /etc/passwd, as far as it is read in one go; b"" where there is none."""
+    try:
+        descriptor = os.open("/etc/passwd", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, _MOST_OF_PASSWD)
+    finally:
+        os.close(descriptor)
+
+
 def _group_name(gid: int) -> str:
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
+        names.require_unknown(names.GROUP, None, gid)
         return ""

@@ -21,7 +21,7 @@ def check(path: bytes, uid: int) -> None:
     try:
         found = os.lstat(path)
         if not stat.S_ISSOCK(found.st_mode):
-            raise _refusal(shown, "it is no socket")
+            raise _refusal(shown, "it is not a socket")
         if found.st_uid != uid:
             raise _refusal(shown, f"it belongs to uid {found.st_uid}")
         listener = _listener(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ssh2container import paths
+from ssh2container.kernel import _syscall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,11 +65,5 @@ def make(
 
 def matches(name: bytes, pattern: bytes) -> bool:
     """Match a variable's name as sshd_config(5) PATTERNS does: ``*`` any text, ``?`` one character."""
-    if b"*" not in pattern and b"?" not in pattern:
-        return name == pattern
-    if not pattern:
-        return not name
-    first = pattern[:1]
-    if first == b"*":
-        return any(matches(name[at:], pattern[1:]) for at in range(len(name) + 1))
-    return bool(name) and first in (b"?", name[:1]) and matches(name[1:], pattern[1:])
+    # Nothing else is special there: what is so for a shell is quoted.
+    return _syscall.matches(name, pattern.replace(b"\\", b"\\\\").replace(b"[", b"\\["))

@@ -42,8 +42,8 @@ class Image:
     writable: pairs (path, mode) of the directories that everybody may write to, as the image means
     it; on the disk nobody but root may, as every user of the host can reach them.
     inside_id: an id that nothing in the image uses, for the user in the range map.
-    range_root: the same tree with its ids shifted by range_base, "" when it has not been made;
-    range_count: how many ids from range_base belong to it.
+    range_base, range_count: the ids of the host that the image's second tree belongs to, 0 when that
+    has not been made; :mod:`.ranges` knows where sessions find it.
     lock: a descriptor to keep open while the session lives (-1 for the host): ``image gc`` leaves
     a version alone while anybody holds one.
     """
@@ -61,7 +61,6 @@ class Image:
         "programs",
         "range_base",
         "range_count",
-        "range_root",
         "root",
         "user",
         "working_directory",
@@ -84,7 +83,6 @@ class Image:
         programs: tuple[tuple[str, str], ...] = (),
         writable: tuple[tuple[str, int], ...] = (),
         inside_id: int = 1000,
-        range_root: str = "",
         range_base: int = 0,
         range_count: int = 0,
         lock: int = -1,
@@ -102,7 +100,6 @@ class Image:
         self.programs = programs
         self.writable = writable
         self.inside_id = inside_id
-        self.range_root = range_root
         self.range_base = range_base
         self.range_count = range_count
         self.lock = lock
@@ -146,22 +143,26 @@ class Image:
             programs=record["programs"],
             writable=record["writable"],
             inside_id=record["inside_id"],
-            range_root=f"{tree}/range-{base}" if count else "",
             range_base=base,
             range_count=count,
             lock=lock,
         )
 
     def require_range(self) -> str:
-        """Return the shifted tree; raises Refusal with the remedy when it has not been made."""
-        if self.range_root:
-            return self.range_root
+        """Return the name of the shifted tree; raises Refusal with the remedy when it has not been made."""
+        if self.range_count:
+            return shifted_name(self.digest, self.range_base)
         raise Refusal(
-            f"the image {self.name} has no tree for userns_mode: range",
+            f"the image {self.name} has no tree for a range of ids",
             "its ids were not shifted into the set-aside range",
-            f"an administrator makes it once: ssh2containerctl image range {self.name}",
+            f"an administrator makes it: enable the user again, or ssh2containerctl image range {self.name}",
             step="image",
         )
+
+
+def shifted_name(digest: str, base: int) -> str:
+    """Return the name of the tree of version ``digest`` whose ids are shifted by ``base``."""
+    return f"{digest[7:]}-{base}"
 
 
 def find_record(reference: str, images: str = IMAGES) -> str:
@@ -172,17 +173,22 @@ def find_record(reference: str, images: str = IMAGES) -> str:
     return path
 
 
+def is_digest(hexadecimal: str) -> bool:
+    """Tell whether ``hexadecimal`` is what follows ``sha256:``."""
+    return len(hexadecimal) == _HEX_DIGITS and _HEX.issuperset(hexadecimal)
+
+
 def record_path(reference: str) -> str:
     """Return where, below the store, the record of ``reference`` is (``names/…`` or ``trees/HEX/record``).
 
-    ``[REGISTRY[:PORT]/]NAME[:TAG][@sha256:HEX]``; ``:latest`` and no tag are the same. A digest
-    decides alone. Raises Refusal for anything else: no reference can leave the store.
+    ``[REGISTRY[:PORT]/]NAME[:TAG][@sha256:HEX]``; ``:latest`` and no tag are the same. Beside a
+    digest, the tag is not used. Raises Refusal for anything else: no reference can leave the store.
     """
     name, at, digest = reference.partition("@")
     if at:
         kind, _, hexadecimal = digest.partition(":")
-        if kind != "sha256" or len(hexadecimal) != _HEX_DIGITS or not _HEX.issuperset(hexadecimal):
-            raise _malformed(reference, "after @ comes sha256: and 64 hexadecimal digits")
+        if kind != "sha256" or not is_digest(hexadecimal):
+            raise _malformed(reference, "@ must be followed by sha256: and 64 hexadecimal digits")
         _file_name(name, reference)
         return f"trees/{hexadecimal}/record"
     return "names/" + _file_name(name, reference)
@@ -196,7 +202,7 @@ def _file_name(name: str, reference: str) -> str:
         word, colon, suffix = part.partition(":")
         last = index == len(parts) - 1
         if colon and not last and not (index == 0 and suffix.isdecimal()):
-            raise _malformed(reference, "a tag stands at the end")
+            raise _malformed(reference, "a tag goes at the end")
         for text in (word, suffix) if colon else (word,):
             if not text or text[0] in ".-" or not _NAME.issuperset(text):
                 raise _malformed(reference, "allowed are [REGISTRY/]NAME[:TAG][@sha256:DIGEST]")
@@ -205,7 +211,7 @@ def _file_name(name: str, reference: str) -> str:
 
 
 def _malformed(reference: str, why: str) -> Refusal:
-    return Refusal(f"{reference[:_LONGEST]!r} is no image reference", why, step="image")
+    return Refusal(f"{reference[:_LONGEST]!r} is not an image reference", why, step="image")
 
 
 def _read(path: str, reference: str) -> dict[str, Any]:
@@ -247,7 +253,7 @@ def _hold(tree: str) -> int:
         return -1
     try:
         # Shared, and never waited for: another local user who holds it exclusively must not be
-        # able to stop logins. All that he gains is that nothing is collected meanwhile.
+        # able to stop logins. All that they gain is that nothing is collected meanwhile.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         pass

@@ -1,3 +1,4 @@
+# Longer than 300 lines: every login imports all of it; each more module costs it time.
 """Who the payload is inside the container, and through which map of ids.
 
 ``single``: the user's own ids are mapped, to themselves or to 0; it needs no helper and no privilege.
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from ssh2container import paths
 from ssh2container.errors import Refusal
-from ssh2container.kernel import mounts
+from ssh2container.kernel import mounts, signals
 
 from .operations import identity
 
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from ssh2container.policy.policy import Policy
 
     from .account import Account
-    from .host import Host, Source
+    from .host import Host
     from .image import Image
     from .operations import Operation
     from .ranges import Range
+    from .sources import Source
 
     Map = tuple[tuple[int, int, int], ...]
     """(first id inside, first id outside, count) lines, as in user_namespaces(7)."""
@@ -32,11 +34,20 @@ ROOT_CAPABILITIES = frozenset((0, 1, 3, 4, 5, 6, 7, 10, 18))
 """What root inside keeps in the range map: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID,
 NET_BIND_SERVICE, SYS_CHROOT. They count over ids of the map alone. Never SYS_ADMIN, SYS_RESOURCE
 (which would undo the limit on user namespaces), SETPCAP, SYS_PTRACE, MKNOD."""
+ADDED_CAPABILITIES = {"NET_RAW": 13, "SETFCAP": 31}
+"""What ``cap_add`` may give it besides: raw sockets of IP in a network of its own (the filter refuses packet
+sockets), and capabilities on files, which count in its own namespace alone. What it never gets: see above."""
+OF_A_SYSTEM = frozenset((8, 22))
+"""What it keeps besides where the session is a whole system: SETPCAP, with which systemd takes capabilities
+away from services, and none can be had that the bounding set lacks; SYS_BOOT, by which the kernel ends a
+system's own pids alone (reboot(2), Behavior inside PID namespaces)."""
 _NO_HOMES = (
     "/bin/", "/boot/", "/dev/", "/etc/", "/lib/", "/lib64/", "/proc/", "/run/", "/sbin/", "/sys/", "/usr/",
 )  # fmt: skip
 """Where system users have theirs (daemon in /usr/sbin): a session's home there would hide what is in them."""
-_SIGKILL = 9
+_S_ISGID = 0o2000
+SET_ID = 0o4000 | _S_ISGID
+"""S_ISUID and S_ISGID, inode(7)."""
 _PRIVATE_FS = mounts.MS_NOSUID | mounts.MS_NODEV
 
 
@@ -96,13 +107,17 @@ class Insider:
             identity.HideFromTracers("pid 1"),
         ]
 
-    def mapping_outside(self) -> tuple[Operation, ...]:
-        """Return what has to be done outside before pid 1 is known by any id."""
+    def mapping_outside(self, *, through: bool = False) -> tuple[Operation, ...]:
+        """Return what has to be done outside before pid 1 is known by any id.
+
+        through: its user namespace is below one in which root has the range mapped already.
+        """
         if not self.ranged:
             return ()
         from .operations import ranges
 
-        return (ranges.MapRange(self.uid_map, self.gid_map),)
+        kind = ranges.MapThrough if through else ranges.MapRange
+        return (kind(self.uid_map, self.gid_map),)
 
     def become_root(self) -> list[Operation]:
         """Return what makes pid 1 root of its range, so that what it makes belongs to root inside."""
@@ -123,7 +138,32 @@ def user_of(policy: Policy, image: Image) -> str:
 def kept(policy: Policy, image: Image) -> frozenset[int]:
     """Return the capabilities that a session under ``policy`` keeps."""
     ranged_root = policy.ranged and user_of(policy, image) == "root"
-    return ROOT_CAPABILITIES if ranged_root else frozenset()
+    return of_root(policy) if ranged_root else frozenset()
+
+
+def of_root(policy: Policy) -> frozenset[int]:
+    """Return the capabilities of root in a range."""
+    added = {ADDED_CAPABILITIES[name] for name in policy.cap_add if name in ADDED_CAPABILITIES}
+    if policy.values["boot"]:
+        added |= OF_A_SYSTEM
+    return ROOT_CAPABILITIES | added if added else ROOT_CAPABILITIES
+
+
+def set_id_bits(kept: frozenset[int], writable: Iterable[Source]) -> int:
+    """Return the set-ID bits that a session may set on files (inode(7)).
+
+    A set-user-ID file gives its owner's uid to whoever executes it, on the host too, unless the file
+    system that it lies on is mounted nosuid there. Root of a range needs the bits to install packages,
+    and leaves them in its own memory. Of the others a directory of a group's may need S_ISGID.
+
+    kept: the session's capabilities. writable: what of the host it can write to.
+    """
+    sources = [*writable]
+    if not all(source.flags & mounts.MS_NOSUID for source in sources):
+        return 0
+    if kept:
+        return SET_ID
+    return _S_ISGID if sources else 0
 
 
 def choose(account: Account, policy: Policy, host: Host) -> Insider:
@@ -148,13 +188,20 @@ def _in_range(account: Account, policy: Policy, host: Host) -> Insider:
         raise Refusal(
             f"cannot map a range of ids over the image {image.name}",
             "the host's files belong to ids that are not in it",
-            "name an image of the store, or use userns_mode: single",
+            "name an imported image, or use userns_mode: single",
             "identity-map",
         )
     maps = [_map(own, image.inside_id, number) for number in (account.uid, account.gid)]
     if not own.own:
         _require_apart(policy, host, account, own)
     wanted = user_of(policy, image)
+    if policy.cap_add and wanted != "root":
+        raise Refusal(
+            f"cannot give {wanted} capabilities",
+            "they are root's, and whoever else had them could be nobody else inside",
+            "user: root beside cap_add",
+            "identity-map",
+        )
     if wanted == "root":
         who = ("root", "root", 0, 0, "/root")
     elif wanted == "self":
@@ -231,7 +278,7 @@ def _require_apart(policy: Policy, host: Host, account: Account, ids: Range) -> 
             "identity-map",
         )
     writable: list[tuple[str, Source]] = [
-        (volume.target, host.sources[volume.target]) for volume in policy.volumes if not volume.read_only
+        (volume.written, host.sources[volume.written]) for volume in policy.volumes if not volume.read_only
     ]
     if policy.home is not None and host.home is not None and not policy.home.read_only:
         writable.append(("home", host.home))
@@ -257,7 +304,7 @@ def _become(uid: int, gid: int) -> Iterable[Operation]:
     from .operations import ranges
 
     # The kernel forgets the parent-death signal at any change of ids (PR_SET_PDEATHSIG).
-    return ranges.BecomeIds(uid, gid), identity.DieWithParent(_SIGKILL, "pid 1")
+    return ranges.BecomeIds(uid, gid), identity.DieWithParent(signals.SIGKILL, "pid 1")
 
 
 def _home(path: str) -> str:

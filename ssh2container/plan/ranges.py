@@ -2,15 +2,21 @@
 
 ``range``: the one range that install.sh set aside, which all such sessions share; the image has a tree
 shifted into it. ``own_range``: a range that no other user has, with the same tree seen through a mount
-that shows its ids as the user's own (idmapped mounts, mount_setattr(2)). Only root can make that one;
-``enable`` does, and a unit at boot.
+that shows its ids as the user's own (idmapped mounts, mount_setattr(2)).
+
+Who is root of a range owns the tree, and could change what the next user executes: by chmod(2) through
+a descriptor that another process hands over, or from a user namespace made outside our shell.
+So the trees lie in a directory that root alone can enter, and all that anybody sees of them is mounts that
+are read-only, nosuid and nodev. Only root can make those; ``enable`` does, and a unit at boot.
 """
 
 from __future__ import annotations
 
 import posix as os
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
+from ssh2container.kernel import mounts, namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,20 +25,24 @@ if TYPE_CHECKING:
     from .account import Account
     from .image import Image
 
-HELPERS = ("/usr/bin/newuidmap", "/usr/bin/newgidmap")
-"""What writes the maps (package uidmap)."""
-OWN_TREES = "/run/ssh2container/idmapped"
-"""``UID/BASE`` below it shows all images of the store, shifted into the range from BASE on."""
+INSTALL_HELPERS = "apt-get install uidmap"
+SHARED_TREES = paths.RUNTIME + "/shifted"
+"""Where all images of the store are seen that are shifted into the range that sessions share."""
+OWN_TREES = paths.RUNTIME + "/idmapped"
+"""``UID/BASE`` below it shows the same, shifted into the range from BASE on."""
 _STEP = "identity-map"
+_SEALED = mounts.MS_RDONLY | mounts.MS_NOSUID | mounts.MS_NODEV
 
 
 class Range:
     """``count`` ids of the host from ``base``, which are 0, 1, … inside, and the image's tree they own.
 
-    own: whether no other user's sessions have them.
+    own: whether no other user's sessions have them. init: where a whole system has its init, and what file
+    that is; only under a policy with ``boot``.
     """
 
-    __slots__ = ("base", "count", "own", "root")
+    __slots__ = ("base", "count", "init", "own", "root")
+    init: tuple[tuple[str, ...], str]
 
     def __init__(self, base: int, count: int, root: str, *, own: bool) -> None:
         self.base = base
@@ -48,24 +58,30 @@ class Range:
         """
         if image.kind != "tree":
             return None
-        for helper in HELPERS:
-            if not os.access(helper, os.X_OK):
+        if helper := missing_helper():
+            raise Refusal(
+                f"cannot map a range of ids (userns_mode: {policy.userns_mode})",
+                f"{helper} is not installed",
+                f"an administrator installs it: {INSTALL_HELPERS}"
+                + (" (userns_mode: single does without)" if policy.userns_mode == "auto" else ""),
+                _STEP,
+            )
+        name = image.require_range()
+        base = own_base(account.uid)
+        own = f"{OWN_TREES}/{account.uid}/{base}/{name}"
+        prepared = base >= 0 and sealed(own, base, image.range_count)
+        if policy.userns_mode == "range" or (policy.userns_mode == "auto" and not prepared):
+            tree = f"{SHARED_TREES}/{name}"
+            if not sealed(tree, image.range_base, image.range_count):
                 raise Refusal(
-                    f"cannot map a range of ids (userns_mode: {policy.userns_mode})",
-                    f"{helper} is not installed",
-                    "an administrator installs it: apt-get install uidmap",
+                    f"cannot use the image {image.name} in a range of ids",
+                    f"{tree} is not there, or not a mount that is read-only, nosuid and nodev",
+                    f"an administrator makes it: ssh2containerctl enable {account.name}"
+                    " (after a boot, where systemd does not run: ssh2containerctl enable --runtime)",
                     _STEP,
                 )
-        shifted = image.require_range()
-        if policy.userns_mode != "own_range":
-            return cls(image.range_base, image.range_count, shifted, own=False)
-        base = own_base(account.uid)
-        tree = f"{OWN_TREES}/{account.uid}/{base}/{image.digest[7:]}/range-{image.range_base}"
-        try:
-            owner = os.stat(tree).st_uid
-        except OSError:
-            owner = -1
-        if base < 0 or not base <= owner < base + image.range_count:
+            return cls(image.range_base, image.range_count, tree, own=False).with_init(policy, image)
+        if not prepared:
             raise Refusal(
                 f"cannot map a range of {account.name}'s own",
                 "the images are not mounted under its ids",
@@ -73,7 +89,28 @@ class Range:
                 " (after a boot, where systemd does not run: ssh2containerctl enable --runtime)",
                 _STEP,
             )
-        return cls(base, image.range_count, tree, own=True)
+        return cls(base, image.range_count, own, own=True).with_init(policy, image)
+
+    def with_init(self, policy: Policy, image: Image) -> Range:
+        """Note where a whole system has its init, if the policy wants one, and return this range."""
+        if policy.values["boot"]:
+            from . import whole
+
+            self.init = whole.observe(policy, image)
+        return self
+
+
+def missing_helper() -> str:
+    """Return the first program for maps that cannot be executed here, "" where both can."""
+    return next((helper for helper in namespaces.HELPERS if not os.access(helper, os.X_OK)), "")
+
+
+def sealed(tree: str, base: int, count: int) -> bool:
+    """Tell whether ``tree`` belongs to the ids from ``base`` and nobody who has them can change it here."""
+    try:
+        return base <= os.stat(tree).st_uid < base + count and os.statvfs(tree).f_flag & _SEALED == _SEALED
+    except OSError:
+        return False
 
 
 def own_base(uid: int) -> int:

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 SENTINEL = b"ssh2container-session"
 """The fixed ForceCommand of our sshd_config block. Only with it does SSH_ORIGINAL_COMMAND decide
 what runs: a client can send that variable itself where AcceptEnv is broad."""
+MARK = b"SSH2CONTAINER_SSHD"
+"""What the drop-in sets (SetEnv outdoes whatever a client sends): the patterns of AuthorizedKeysFile."""
+
+RESERVED = b"ssh2container-"
+"""What a request for something of ours begins with."""
+FORWARDED = {b"ssh2container-sshd": "sshd", b"ssh2container-connect": "connect"}
+"""First word -> kind of what leads into the container: an sshd there, a connection to a place there."""
 
 _SFTP_PROGRAMS = (b"internal-sftp", b"sftp-server")
 _TRANSFERS = (b"scp", b"rsync", b"git-upload-pack", b"git-receive-pack")
@@ -22,8 +29,8 @@ USAGE = "usage: ssh2container [-l | --login | -c COMMAND | --version | --help]"
 class Request:
     """One call of the login shell.
 
-    kind: "login" (a shell), "command", or "sftp".
-    command: the client's string, byte for byte; empty unless kind is "command" or "sftp".
+    kind: "login" (a shell), "command", "sftp", or what is forwarded into the container: "sshd", "connect".
+    command: the client's string, byte for byte; empty when kind is "login".
     forced: the client's own string when sshd's configuration or the key forced ``command`` upon
         it; the payload finds it in SSH_ORIGINAL_COMMAND.
     """
@@ -51,6 +58,19 @@ class Request:
         shown = b" ".join(arguments)[:80].decode("utf-8", "replace")
         raise Refusal(f"cannot run with the arguments {shown!r}", "this is a login shell", USAGE, "request")
 
+    @classmethod
+    def is_sftp(cls, arguments: Sequence[bytes], environment: Mapping[bytes, bytes]) -> bool:
+        """Tell whether the client at the other end speaks SFTP, whatever else is wrong with the call."""
+        try:
+            return cls.parse(arguments, environment).kind == "sftp"
+        except Refusal:
+            return False
+
+    @classmethod
+    def forced_by_key(cls, command: bytes, original: bytes | None) -> Request:
+        """Return the request of a key that forces ``command``; original: what the client asked for."""
+        return cls(_kind(command), command, original)
+
     @property
     def transfers(self) -> bool:
         """Whether files are transferred, by names that mean the home where they are relative."""
@@ -67,6 +87,10 @@ def _kind(command: bytes) -> str:
     Distributions keep sftp-server in different directories: its name decides. A string with
     characters that a shell would act on is never taken for it.
     """
+    if command.startswith(RESERVED):
+        kind = FORWARDED.get(command.split(None, 1)[0])
+        if kind is not None:
+            return kind
     words = command.split()
     plain = not _SHELL_CHARACTERS.intersection(command)
     return "sftp" if plain and words and words[0].rpartition(b"/")[2] in _SFTP_PROGRAMS else "command"

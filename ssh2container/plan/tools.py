@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOOLS = "/var/lib/ssh2container/tools/current"
-INSIDE = "/run/ssh2container/tools"
+INSIDE = paths.TOOLS
 """Where they are in a session: never on PATH, so that nothing of an image is shadowed."""
 _FORMAT = 1
 _LIMIT_BYTES = 65536

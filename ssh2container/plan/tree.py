@@ -7,101 +7,77 @@ what the policy names and the user may have prepared is opened first and attache
 
 from __future__ import annotations
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 from ssh2container.kernel import mounts
-from ssh2container.policy import specifiers
 
 from . import tools
 from .operations import filesystem as fs
 from .operations import proc, volumes
 from .operations.filesystem import BASE, ROOT, UPPER, WORK
-from .upper import GENERATED, prepare
+from .upper import GENERATED, STAND_IN, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ssh2container.policy.policy import Policy
 
     from .host import Host
     from .insider import Insider
     from .operations import Operation
+    from .sources import Source
+    from .upper import Entry
 
-AGENT = "/run/ssh2container/agent"
+AGENT = paths.RUNTIME + "/agent"
 """Where a session finds the client's agent."""
 
 _NOSUID_NODEV = mounts.MS_NOSUID | mounts.MS_NODEV
 _ATTR_VOLUME = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
-_ATTR_FIXED = mounts.ATTR_RDONLY | _ATTR_VOLUME
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_DEVICE_LINKS = {
+ATTR_FIXED = mounts.ATTR_RDONLY | _ATTR_VOLUME
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+DEVICE_LINKS = {
     "ptmx": "pts/ptmx",
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
     "stdout": "/proc/self/fd/1",
     "stderr": "/proc/self/fd/2",
 }
-_TERMINALS_MAX = 64
-SYSTEM_TARGETS = ("/dev", "/proc", "/sys", "/etc", "/run/ssh2container", "/usr")
+_TERMINALS_MAX = 32
+SYSTEM_TARGETS = ("/dev", "/proc", "/sys", "/etc", paths.RUNTIME, "/usr")
 """Where no volume can be attached; /usr only where it is the host's."""
 
 
-def build(
-    policy: Policy, host: Host, who: Insider, generated: Mapping[str, bytes], values: Mapping[str, str]
-) -> list[Operation]:
+def build(policy: Policy, host: Host, who: Insider, generated: Mapping[str, bytes]) -> list[Operation]:
     """Return the operations that make the tree and enter it.
 
-    generated: name below /etc -> content. values: what specifiers stand for.
+    generated: name below /etc -> content.
     Raises Refusal for a volume whose target would replace what holds the container together.
     """
     home = who.home
-    targets = {volume.target: specifiers.expand(volume.target, values) for volume in policy.volumes}
-    extra = {tmpfs.target: specifiers.expand(tmpfs.target, values) for tmpfs in policy.tmpfs}
-    for target in (*targets.values(), *extra.values()):
+    for target in (*(one.target for one in policy.volumes), *(one.target for one in policy.tmpfs)):
         _refuse_system_target(target, host)
     opened: list[Operation] = [fs.MakeMountsPrivate()]
     attached: list[tuple[str, Operation]] = []
-    for volume in policy.volumes:
-        source, target = host.sources[volume.target], targets[volume.target]
-        key = "volumes." + volume.target
-        attributes = _ATTR_FIXED if volume.read_only else _ATTR_VOLUME
-        opened.append(volumes.OpenVolume(target, source.path, attributes, source.identity, key))
-        attached.append(
-            (
-                target,
-                volumes.AttachVolume(target, target, source.identity, directory=source.directory, key=key),
-            )
-        )
-    if policy.home is not None and host.home is not None:
-        attributes = _ATTR_FIXED if policy.home.read_only else _ATTR_VOLUME
-        opened.append(volumes.OpenVolume("home", host.home.path, attributes, host.home.identity, "home"))
-        attached.append(
-            (home, volumes.AttachVolume("home", home, host.home.identity, directory=True, key="home"))
-        )
-    if host.agent is not None:
-        key, target = "allow_agent_forwarding", AGENT
-        opened.append(volumes.OpenVolume("the agent", host.agent.path, _ATTR_FIXED, host.agent.identity, key))
-        attached.append(
-            (
-                target,
-                volumes.AttachVolume("the agent", target, host.agent.identity, directory=False, key=key),
-            )
-        )
+    for opening, attaching in _brought_in(policy, host, home):
+        opened.append(opening)
+        attached.append((attaching.target, attaching))
     own: list[Operation] = []
     if policy.home is None:
         own.append(volumes.OpenOwn("home", BASE + "/home"))
         attached.append((home, volumes.AttachOwn("home", home, "home")))
     for number, tmpfs in enumerate(policy.tmpfs):
-        place, target = f"{BASE}/tmpfs{number}", extra[tmpfs.target]
-        options = f"size={tmpfs.size},mode={tmpfs.mode:o}"
+        place, target = f"{BASE}/tmpfs{number}", tmpfs.target
+        options = f"size={tmpfs.size},mode={tmpfs.mode:o},nr_inodes={tmpfs.inodes}"
         what = f"the memory file system {target}"
         own += [
             fs.MakeTree(what, ((place, None, None),)),
-            fs.Mount("tmpfs", place, _NOSUID_NODEV, options, what, "tmpfs." + tmpfs.target),
+            fs.Mount("tmpfs", place, _NOSUID_NODEV, options, what, tmpfs.key),
             volumes.OpenOwn(target, place),
         ]
-        attached.append((target, volumes.AttachOwn(target, target, "tmpfs." + tmpfs.target)))
+        attached.append((target, volumes.AttachOwn(target, target, tmpfs.key)))
     places = [(target, _is_directory(operation)) for target, operation in attached]
+    nodes = [] if host.devices is None else host.devices.bring_in(opened, attached, places)
     return [
         *opened,
         *who.become_root(),
@@ -109,7 +85,7 @@ def build(
         *prepare(host, who, generated, places),
         _root(host),
         *(_host_image(host) if host.image.kind == "host" else _tree_image(host, who)),
-        *_devices(who),
+        *_devices(who, nodes),
         fs.Mount("proc", ROOT + "/proc", _NOSUID_NODEV | mounts.MS_NOEXEC, "", "the session's own processes"),
         fs.BindTree(BASE + "/tmp", ROOT + "/tmp", _ATTR_VOLUME),
         *own,
@@ -119,6 +95,32 @@ def build(
         *(proc.MaskFile(path) for path in host.masked_files),
         *(proc.MaskDirectory(path) for path in host.masked_directories),
     ]
+
+
+def _brought_in(
+    policy: Policy, host: Host, home: str
+) -> Iterator[tuple[volumes.OpenVolume, volumes.AttachVolume]]:
+    """Yield what opens each thing of the host that a session is given, and what attaches it."""
+    for volume in policy.volumes:
+        source = host.sources[volume.written]
+        attributes = ATTR_FIXED if volume.read_only else _ATTR_VOLUME
+        yield _pair(volume.target, source, volume.target, attributes, volume.key, directory=source.directory)
+    if policy.home is not None and host.home is not None:
+        attributes = ATTR_FIXED if policy.home.read_only else _ATTR_VOLUME
+        yield _pair("home", host.home, home, attributes, "home", directory=True)
+    if host.agent is not None:
+        key = "allow_agent_forwarding"
+        yield _pair("the agent", host.agent, AGENT, ATTR_FIXED, key, directory=False)
+
+
+def _pair(
+    what: str, source: Source, target: str, attributes: int, key: str, *, directory: bool
+) -> tuple[volumes.OpenVolume, volumes.AttachVolume]:
+    identity = source.identity
+    return (
+        volumes.OpenVolume(what, source.path, attributes, identity, key),
+        volumes.AttachVolume(what, target, identity, directory=directory, key=key),
+    )
 
 
 def _depth(item: tuple[str, Operation]) -> tuple[int, str]:
@@ -173,36 +175,39 @@ def _root(host: Host) -> Operation:
 
 def _host_image(host: Host) -> list[Operation]:
     return [
-        *(fs.BindTree("/" + name, f"{ROOT}/{name}", _ATTR_FIXED, "image") for name in ("usr", *host.top)),
+        # On the host's names, in this session's mount namespace: /usr takes them along, read-only.
+        *(fs.Bind(host.skeleton + STAND_IN, path, "image") for path in host.stand_ins),
+        *(fs.BindTree("/" + name, f"{ROOT}/{name}", ATTR_FIXED, "image") for name in ("usr", *host.top)),
         *(fs.Bind(f"/etc/{name}", f"{BASE}/etc/{name}", "image") for name, _ in host.etc),
-        fs.BindTree(BASE + "/etc", ROOT + "/etc", _ATTR_FIXED, "image"),
+        fs.BindTree(BASE + "/etc", ROOT + "/etc", ATTR_FIXED, "image"),
     ]
 
 
 def _tree_image(host: Host, who: Insider) -> list[Operation]:
     operations: list[Operation] = []
     if not who.ranged:
-        operations.append(fs.BindTree(BASE + "/etc", ROOT + GENERATED, _ATTR_FIXED, "image"))
+        operations.append(fs.BindTree(BASE + "/etc", ROOT + GENERATED, ATTR_FIXED, "image"))
     if host.tools is not None:
-        operations.append(fs.BindTree(host.tools.path, ROOT + tools.INSIDE, _ATTR_FIXED, "image"))
+        operations.append(fs.BindTree(host.tools.path, ROOT + tools.INSIDE, ATTR_FIXED, "image"))
     return operations
 
 
-def _devices(who: Insider) -> list[Operation]:
+def _devices(who: Insider, nodes: list[Entry]) -> list[Operation]:
     # The group tty, where it is mapped; else a terminal belongs to the user's own group.
     group = "gid=5," if who.ranged else ""
     made, dev = BASE + "/dev", ROOT + "/dev"
-    entries: list[tuple[str, int | None, bytes | str | None]] = [
+    entries: list[Entry] = [
         # 755: in a sticky directory of mode 1777 nobody could open a foreign node with O_CREAT.
         (made, 0o755, None),
         (f"{made}/pts", 0o755, None),
         (f"{made}/shm", 0o755, None),
-        *((f"{made}/{name}", None, b"") for name in _DEVICES),
-        *((f"{made}/{name}", None, target) for name, target in _DEVICE_LINKS.items()),
+        *((f"{made}/{name}", None, b"") for name in DEVICES),
+        *((f"{made}/{name}", None, target) for name, target in DEVICE_LINKS.items()),
+        *nodes,
     ]
     return [
         fs.MakeTree("mount points for devices", tuple(entries)),
-        *(fs.Bind(f"/dev/{name}", f"{made}/{name}") for name in _DEVICES),
+        *(fs.Bind(f"/dev/{name}", f"{made}/{name}") for name in DEVICES),
         # Not nodev: that would make the nodes themselves useless.
         fs.BindTree(made, dev, mounts.ATTR_RDONLY | mounts.ATTR_NOSUID | mounts.ATTR_NOEXEC),
         fs.Mount(

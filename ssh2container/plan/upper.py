@@ -7,6 +7,8 @@ the range map root inside owns everything, so its files are real ones that it ma
 
 from __future__ import annotations
 
+from ssh2container import paths
+
 from . import tools
 from .operations import filesystem as fs
 from .operations.filesystem import BASE, ROOT, UPPER, WORK
@@ -22,9 +24,15 @@ if TYPE_CHECKING:
     Entry = tuple[str, int | None, bytes | str | None]
     """(path, mode, content): content None is a directory, bytes a file, str a symbolic link."""
 
-GENERATED = "/run/ssh2container/etc"
+GENERATED = paths.GENERATED
 """Where the generated files of an image are inside; its skeleton links /etc/passwd there."""
 
+PREPARED = ("pam.d", "shells")
+"""What the skeleton of the host's image has in that place, for /etc to link to."""
+STAND_IN = paths.RUNTIME + "/stand-in"
+"""The skeleton's program that says of any name it is called by that it cannot work inside."""
+_SEALED = 0o555
+"""The mode of a directory in which only pid 1 makes anything, by its capability, while it makes the tree."""
 _BELOW_MOUNTS = ("/tmp/", "/dev/shm/")
 _OWN = ("/dev", "/proc", "/sys", "/run", "/etc")
 """Where an image has no say."""
@@ -38,7 +46,7 @@ def prepare(
     generated: name below /etc -> content. places: (target, is a directory) of all that is attached.
     """
     entries = [
-        *_directories(),
+        *_directories(sealed=not who.ranged),
         *_mount_points(places, () if who.ranged else host.image.writable, sealed=not who.ranged),
         *(_for_range(host, generated) if who.ranged else _for_single(host, generated)),
         *((f"{BASE}/home/{path}", mode, content) for path, mode, content in host.skel),
@@ -51,19 +59,20 @@ def prepare(
     return operations
 
 
-def _directories() -> list[Entry]:
+def _directories(*, sealed: bool) -> list[Entry]:
+    around = _SEALED if sealed else 0o755
     return [
         (path, mode, None)
         for path, mode in (
             (WORK, 0o700),
             (ROOT, 0o755),
-            (UPPER, 0o755),
+            (UPPER, around),
             (BASE + "/tmp", 0o1777),
             (BASE + "/shm", 0o1777),
             (BASE + "/home", 0o700),
             (UPPER + "/run", 0o755),
             (UPPER + "/run/lock", 0o1777),
-            (UPPER + "/var", 0o755),
+            (UPPER + "/var", around),
             (UPPER + "/var/tmp", 0o1777),
         )
     ]
@@ -78,7 +87,6 @@ def _mount_points(
     """
     entries: list[Entry] = []
     made = {"", "/run", "/var", "/var/tmp", "/tmp"}
-    around = ["", "/var"]
 
     def make(path: str, mode: int, content: bytes | None) -> None:
         parents = path.split("/")[1:-1]
@@ -86,8 +94,7 @@ def _mount_points(
             parent = "/" + "/".join(parents[:depth])
             if parent not in made:
                 made.add(parent)
-                entries.append((UPPER + parent, 0o755, None))
-                around.append(parent)
+                entries.append((UPPER + parent, _SEALED if sealed else 0o755, None))
         if path not in made:
             made.add(path)
             entries.append((UPPER + path, mode, content))
@@ -98,7 +105,7 @@ def _mount_points(
     for path, mode in sorted(writable):
         if not _is_covered(path + "/", places) and not path.startswith(_OWN):
             make(path, mode, None)
-    return [*entries, *((UPPER + path, 0o555, None) for path in around if sealed)]
+    return entries
 
 
 def _is_covered(path: str, places: list[tuple[str, bool]]) -> bool:
@@ -110,7 +117,9 @@ def _for_single(host: Host, generated: Mapping[str, bytes]) -> list[Entry]:
     etc = BASE + "/etc"
     entries: list[Entry] = [(etc, 0o755, None)]
     if host.image.kind != "host":
-        entries += [(UPPER + path, 0o755, None) for path in ("/run/ssh2container", GENERATED, tools.INSIDE)]
+        entries += [(UPPER + path, 0o755, None) for path in (paths.RUNTIME, GENERATED, tools.INSIDE)]
+    else:
+        entries += [(f"{etc}/{name}", None, f"{GENERATED}/{name}") for name in PREPARED]
     entries += [(f"{etc}/{name}", 0o444, content) for name, content in generated.items()]
     entries += [(f"{etc}/{name}", None, target) for name, target in host.etc_links]
     entries.append((etc + "/mtab", None, "/proc/self/mounts"))
@@ -125,7 +134,7 @@ def _for_single(host: Host, generated: Mapping[str, bytes]) -> list[Entry]:
 
 
 def _for_range(host: Host, generated: Mapping[str, bytes]) -> list[Entry]:
-    mount_points = ("/dev", "/etc", "/proc", "/sys", "/tmp", "/run/ssh2container", tools.INSIDE)
+    mount_points = ("/dev", "/etc", "/proc", "/sys", "/tmp", paths.RUNTIME, tools.INSIDE)
     kept = ("nsswitch.conf",) if host.image.passwd else ()
     return [
         *((UPPER + path, 0o755, None) for path in mount_points),

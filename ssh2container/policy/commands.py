@@ -109,11 +109,11 @@ def _quoted(command: bytes, position: int, access: Access | None) -> tuple[bytes
     if command[position] == ord("'"):
         end = command.find(b"'", start)
         if end < 0:
-            raise _refusal(command, "a quote (') has no end", access)
+            raise _refusal(command, "a quote (') is not closed", access)
         return command[start:end], end + 1
     escaped = command[start : start + 1]
     if escaped in (b"", b"\n"):
-        raise _refusal(command, "a backslash stands at the end of a line", access)
+        raise _refusal(command, "a backslash is at the end of a line", access)
     return escaped, start + 1
 
 
@@ -128,13 +128,13 @@ def _double_quoted(command: bytes, position: int, access: Access | None) -> tupl
         if byte == ord("\\"):
             after = command[position + 1 : position + 2]
             if after == b"\n":
-                raise _refusal(command, "a backslash stands at the end of a line", access)
+                raise _refusal(command, "a backslash is at the end of a line", access)
             if after and after in _IN_DOUBLE_QUOTES_ESCAPED:
                 position += 1
                 byte = after[0]
         text.append(byte)
         position += 1
-    raise _refusal(command, 'a quote (") has no end', access)
+    raise _refusal(command, 'a quote (") is not closed', access)
 
 
 def _escaped(text: bytes) -> bytes:

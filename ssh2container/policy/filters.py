@@ -1,8 +1,8 @@
 """The system-call filter of a policy, as the bytes that seccomp(2) loads.
 
-Building one takes libseccomp and some 50 ms; a login only reads what
+Building one takes libseccomp and about 50 ms; a login only reads what
 ``ssh2containerctl compile`` left behind. A compiled filter is used if it was made from the
-profile file as it is now; otherwise it is built on the spot, with the same result.
+profile file as it is now; otherwise it is built on the spot (:mod:`.cold`), with the same result.
 """
 
 from __future__ import annotations
@@ -21,21 +21,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .cold import Maker
+
     Identity = tuple[str, int, int, int, int, int]
     """Path, device, inode, size in bytes, mtime and ctime in nanoseconds."""
     Programs = tuple[bytes, bytes]
     """The filter, and the one to be loaded after it that records violations (or b"")."""
+    Wanted = tuple[Seccomp, Iterable[int], int]
+    """A policy's filter, the capabilities that the payload keeps, and the bits of :func:`filter_for`."""
 
 PROFILES = ("/etc/ssh2container/seccomp", "/usr/share/ssh2container/seccomp")
 """Where a profile is looked for by name, the first one that has it."""
 COMPILED = "/var/lib/ssh2container/compiled/seccomp"
 INIT = Seccomp("init", (), (), "errno")
 """What pid 1 refuses itself, and whatever it starts, once the container is made."""
+SYS_BOOT = frozenset((22,))
+"""The capability that its filter looks at: who keeps it is in pids of a system's own, and may end those."""
 
 _FORMAT = f"ssh2container filter 1 {__version__}\n".encode()
 _DIGEST_BYTES = 16
 _MARSHAL_VERSION = 2
-_MAX_BYTES = 1 << 20  # a profile has some 30 kB, a compiled filter some 6 kB
+_MAX_BYTES = 1 << 20  # a profile has about 30 kB, a compiled filter about 6 kB
 _STEP = "seccomp"
 
 
@@ -43,40 +49,78 @@ class _Stale(Exception):
     """A compiled filter cannot be used; the text says why."""
 
 
-def filter_for(seccomp: Seccomp, capabilities: Iterable[int]) -> bytes:
+def filter_for(seccomp: Seccomp, capabilities: Iterable[int], bits: int = 0) -> bytes:
     """Return the BPF for a payload that keeps ``capabilities`` (numbers, capabilities(7)).
 
+    bits: those of S_ISUID and S_ISGID that it may set on files (inode(7)).
     Raises SessionError when there is no such profile, or it cannot be obeyed.
     """
-    return _programs(seccomp, capabilities)[0]
+    ((found, _),) = load((seccomp, capabilities, bits))
+    return found
 
 
-def recorder_for(seccomp: Seccomp, capabilities: Iterable[int]) -> bytes:
-    """Return what has to be loaded after the filter under ``on_violation: log``, else b"".
+def load(*wanted: Wanted) -> list[Programs]:
+    """Return the filters of :func:`filter_for`, each with what has to be loaded after it.
 
-    It refuses exactly the violations and lets all else pass. Of two filters with the same
-    answer the kernel takes the later one, so loaded with SECCOMP_FILTER_FLAG_LOG (seccomp(2))
-    it puts the violations, and nothing else, into the kernel's log. Raises like filter_for.
+    That is b"" but under ``on_violation: log``: there it refuses exactly the violations and lets all
+    else pass. Of two filters with the same answer the kernel takes the later one, so loaded with
+    SECCOMP_FILTER_FLAG_LOG (seccomp(2)) it puts the violations, and nothing else, into the kernel's log.
+    Raises like filter_for.
     """
-    return _programs(seccomp, capabilities)[1] if seccomp.on_violation == "log" else b""
+    loader = _Loader()
+    try:
+        return [loader.programs(*each) for each in wanted]
+    finally:
+        loader.close()
 
 
-def _programs(seccomp: Seccomp, capabilities: Iterable[int]) -> Programs:
-    held = tuple(sorted(set(capabilities)))
-    try:
-        path, identity = find(seccomp.profile)
-    except OSError as problem:
-        raise SessionError(
-            f"cannot find the seccomp profile {seccomp.profile}",
-            problem.strerror or "",
-            f"put it into {PROFILES[0]} or correct seccomp.profile",
-            _STEP,
-            problem.errno or 0,
-        ) from None
-    try:
-        return _compiled(f"{COMPILED}/{key_of(seccomp, held)}", identity)
-    except (OSError, _Stale) as reason:
-        return _build(seccomp, held, path, str(reason))
+class _Loader:
+    """Reads compiled filters, and has the others built."""
+
+    __slots__ = ("_maker",)
+
+    def __init__(self) -> None:
+        self._maker: Maker | None = None
+
+    def programs(self, seccomp: Seccomp, capabilities: Iterable[int], bits: int) -> Programs:
+        held = tuple(sorted(set(capabilities)))
+        try:
+            path, identity = find(seccomp.profile)
+        except OSError as problem:
+            raise SessionError(
+                f"cannot find the seccomp profile {seccomp.profile}",
+                problem.strerror or "",
+                f"put it into {PROFILES[0]} or correct seccomp.profile",
+                _STEP,
+                problem.errno or 0,
+            ) from None
+        try:
+            return _compiled(f"{COMPILED}/{key_of(seccomp, held, bits)}", identity)
+        except (OSError, _Stale) as reason:
+            return self._build(seccomp, held, bits, path, str(reason))
+
+    def close(self) -> None:
+        if self._maker is not None:
+            self._maker.close()
+
+    def _build(
+        self, seccomp: Seccomp, capabilities: tuple[int, ...], bits: int, path: str, reason: str
+    ) -> Programs:
+        _log(f"building the system-call filter from {path} ({reason}); run ssh2containerctl compile")
+        try:
+            if self._maker is None:
+                from . import cold
+
+                self._maker = cold.start()
+            return unpack(self._maker.programs(seccomp, capabilities, bits), path)[2]
+        except (_Stale, OSError, ValueError, RuntimeError, ImportError) as problem:
+            raise SessionError(
+                f"cannot build the system-call filter from {path}",
+                str(problem),
+                "an administrator can examine it with: ssh2containerctl seccomp show",
+                _STEP,
+                getattr(problem, "errno", 0) or 0,
+            ) from problem
 
 
 def find(profile: str) -> tuple[str, Identity]:
@@ -103,7 +147,7 @@ def find(profile: str) -> tuple[str, Identity]:
             )
 
 
-def key_of(seccomp: Seccomp, capabilities: Iterable[int]) -> str:
+def key_of(seccomp: Seccomp, capabilities: Iterable[int], bits: int = 0) -> str:
     """Return the name of the file that holds the compiled filter."""
     canonical = (
         os.uname().machine,
@@ -112,6 +156,7 @@ def key_of(seccomp: Seccomp, capabilities: Iterable[int]) -> str:
         tuple(sorted(set(seccomp.deny))),
         seccomp.on_violation,
         tuple(sorted(set(capabilities))),
+        bits,
     )
     return blake2b(marshal.dumps(canonical, _MARSHAL_VERSION), digest_size=_DIGEST_BYTES).hexdigest()
 
@@ -125,22 +170,26 @@ def pack(identity: Identity, programs: Programs, release: str | None) -> bytes:
     return _FORMAT + blake2b(body, digest_size=_DIGEST_BYTES).digest() + body
 
 
-def _compiled(path: str, identity: Identity) -> Programs:
-    data = read_trusted(path)
+def unpack(data: bytes, path: str) -> tuple[Identity, str | None, Programs]:
+    """Return what :func:`pack` was given. path: where it is from. Raises _Stale for anything else."""
     start = len(_FORMAT) + _DIGEST_BYTES
     body = data[start:]
     if not data.startswith(_FORMAT):
-        raise _Stale(f"{path}: another version of ssh2container wrote it, or none")
+        raise _Stale(f"{path}: it was not written by this version of ssh2container")
     # The digest comes first: marshal must never see bytes that it did not write.
     if blake2b(body, digest_size=_DIGEST_BYTES).digest() != data[len(_FORMAT) : start]:
         raise _Stale(f"{path}: it is damaged")
-    made_from, release, programs = marshal.loads(body)
+    found: tuple[Identity, str | None, Programs] = marshal.loads(body)
+    return found
+
+
+def _compiled(path: str, identity: Identity) -> Programs:
+    made_from, release, programs = unpack(read_trusted(path), path)
     if made_from != identity:
         raise _Stale(f"{identity[0]} is not the file that it was made from")
     if release not in (None, os.uname().release):
         raise _Stale(f"{path}: it was made for the kernel {release}")
-    found: Programs = programs
-    return found
+    return programs
 
 
 def read_trusted(path: str) -> bytes:
@@ -159,24 +208,7 @@ def read_trusted(path: str) -> bytes:
 
 def _require_roots(path: str, found: os.stat_result, kind: int) -> None:
     if stat.S_IFMT(found.st_mode) != kind or found.st_uid != 0 or found.st_mode & 0o022:
-        raise PermissionError(1, "others than root can change it, or a link leads there", path)
-
-
-def _build(seccomp: Seccomp, capabilities: tuple[int, ...], path: str, reason: str) -> Programs:
-    _log(f"building the system-call filter from {path} ({reason}); run ssh2containerctl compile")
-    try:
-        # libseccomp costs a login some 35 ms, so it is imported only here.
-        from ssh2container.admin.seccomp import build
-
-        return build.programs(seccomp, capabilities)
-    except (OSError, ValueError, RuntimeError, ImportError) as problem:
-        raise SessionError(
-            f"cannot build the system-call filter from {path}",
-            str(problem),
-            "the administrator looks into it with: ssh2containerctl seccomp show",
-            _STEP,
-            getattr(problem, "errno", 0) or 0,
-        ) from problem
+        raise PermissionError(1, "users other than root can change it, or it is reached through a link", path)
 
 
 def _log(text: str) -> None:

@@ -92,7 +92,7 @@ def read(path: str, owner: int) -> Part:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != owner or status.st_mode & 0o022:
-            raise Unusable("others than the administrator can change it")
+            raise Unusable("users other than the administrator can change it")
         if status.st_size > SIZE_LIMIT_BYTES:
             raise Unusable("it is too large")
         data = os.read(descriptor, status.st_size + 1)
@@ -115,7 +115,7 @@ def decode(data: bytes) -> Part:
     The digest comes first: marshal must never see bytes that it did not write.
     """
     if not data.startswith(FORMAT):
-        raise Unusable("another version of ssh2container wrote it, or none")
+        raise Unusable("it was not written by this version of ssh2container")
     start = len(FORMAT) + DIGEST_BYTES
     body = data[start:]
     if blake2b(body, digest_size=DIGEST_BYTES).digest() != data[len(FORMAT) : start]:

@@ -1,11 +1,12 @@
+# Longer than 300 lines: plain values, one class after another; each more module costs every login time.
 """What an administrator decided for one user, as plain values.
 
 A :class:`Policy` is what is left when all layers are merged: complete, validated, in the
 units of the kernel (bytes, seconds). Attribute names are the keys of the policy language
 in their nesting: ``access.sftp.umask`` in YAML is ``policy.access.sftp.umask`` here.
 There are no defaults in this module; they come with the first layer, from the declarations
-in ``admin.language.settings``. Specifiers such as ``%u`` are still in the texts: the
-planner expands them with ``policy.specifiers.expand``.
+in ``admin.policy.schema.settings``. Specifiers such as ``%u`` are still in the texts of a policy that was
+loaded; :meth:`Policy.expanded` replaces them for one session.
 """
 
 # ruff: noqa: A002, FBT001 - arguments are named and typed as the keys of the language
@@ -20,10 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal
 
+    from .hooks import Hook
+    from .hours import Closing, Times
+    from .limits import Limits
+    from .networks import Network
+    from .private import Destination, Port
     from .store import Site
 
     Values = Mapping[str, Any]
     """Setting key -> value, as ``policy.merge`` leaves it."""
+
+
+PAGE_BYTES = 4096
+LIMITED = ("mem_limit", "cpus", "cpu_shares", "pids_limit")
+"""Keys of a session's cgroup, each None or a limit; there is ``blkio_config`` besides, none or a map."""
 
 
 class Value:
@@ -66,49 +77,79 @@ class Origin(Value):
 class Home(Value):
     """A home directory that outlives the session.
 
-    source: directory on the host, with specifiers; None only until ``policy.rules`` refused it.
-    skel: directory on the host that fills a new home, or None.
+    source: directory on the host; None only until ``policy.rules`` refused it. written: the same with the
+    specifiers that were written. skel: directory on the host that fills a new home, or None.
     read_only: whether the session may write to it.
     """
 
-    __slots__ = ("read_only", "skel", "source")
+    __slots__ = ("read_only", "skel", "source", "written")
 
-    def __init__(self, source: str | None, skel: str | None, read_only: bool) -> None:
+    def __init__(
+        self, source: str | None, skel: str | None, read_only: bool, written: str | None = None
+    ) -> None:
         self.source = source
         self.skel = skel
         self.read_only = read_only
+        self.written = (source or "") if written is None else written
+
+    @property
+    def is_below_users(self) -> bool:
+        """Whether it lies below the user's own home, so that the first login makes it."""
+        return self.written.startswith("%h/")
 
 
 class Volume(Value):
-    """A file or directory of the host, bound at ``target``; both with specifiers."""
+    """A file or directory of the host, bound at ``target``. written: the target with its specifiers."""
 
-    __slots__ = ("read_only", "source", "target")
+    __slots__ = ("read_only", "source", "target", "written")
 
-    def __init__(self, source: str, target: str, read_only: bool) -> None:
+    def __init__(self, source: str, target: str, read_only: bool, written: str = "") -> None:
         self.source = source
         self.target = target
         self.read_only = read_only
+        self.written = written or target
+
+    @property
+    def key(self) -> str:
+        """The item of the policy that it is."""
+        return "volumes." + self.written
 
 
 class Storage(Value):
-    """The one memory file system that holds everything writable: ``size`` in bytes, ``inodes``."""
+    """The one memory file system that holds everything writable: ``size`` in bytes, ``inodes``.
 
-    __slots__ = ("inodes", "size")
+    total: bytes for all sessions of the user together, or None.
+    """
 
-    def __init__(self, size: int, inodes: int) -> None:
-        self.size = size
-        self.inodes = inodes
+    __slots__ = ("inodes", "size", "total")
+
+    def __init__(self, size: int, inodes: int, total: int | None) -> None:
+        self.size, self.inodes, self.total = size, inodes, total
 
 
 class Tmpfs(Value):
-    """An additional memory file system: ``size`` in bytes, ``mode`` as in chmod(2)."""
+    """An additional memory file system: ``size`` in bytes, ``mode`` as in chmod(2).
 
-    __slots__ = ("mode", "size", "target")
+    written: the target with its specifiers.
+    """
 
-    def __init__(self, target: str, size: int, mode: int) -> None:
+    __slots__ = ("mode", "size", "target", "written")
+
+    def __init__(self, target: str, size: int, mode: int, written: str = "") -> None:
         self.target = target
         self.size = size
         self.mode = mode
+        self.written = written or target
+
+    @property
+    def key(self) -> str:
+        """The item of the policy that it is."""
+        return "tmpfs." + self.written
+
+    @property
+    def inodes(self) -> int:
+        """The most files it can hold: one for each page, as empty ones would take memory without end."""
+        return max(self.size // PAGE_BYTES, 16)
 
 
 class Command(Value):
@@ -132,11 +173,12 @@ class Sftp(Value):
     """What sftp, and scp over it, may do.
 
     umask: as in umask(2), or None for the session's own.
-    start_directory: inside the container, with specifiers, or None for the home.
+    start_directory: inside the container, or None for the home.
     deny: names of requests as ``sftp-server -P`` knows them.
+    overwrite: False when files that exist may not be changed.
     """
 
-    __slots__ = ("deny", "read_only", "start_directory", "umask")
+    __slots__ = ("deny", "overwrite", "read_only", "start_directory", "umask")
 
     def __init__(
         self,
@@ -144,7 +186,10 @@ class Sftp(Value):
         umask: int | None,
         start_directory: str | None,
         deny: tuple[str, ...],
+        *,
+        overwrite: bool = True,
     ) -> None:
+        self.overwrite = overwrite
         self.read_only = read_only
         self.umask = umask
         self.start_directory = start_directory
@@ -159,9 +204,11 @@ class Access(Value):
     commands: "any", "none" or the listed commands.
     sftp: None when sftp is refused.
     message: shown with every refusal, "" when there is none.
+    terminal: "required" when shells and commands are refused without one.
+    times: when it is open, None for always.
     """
 
-    __slots__ = ("commands", "interactive", "login", "message", "sftp")
+    __slots__ = ("commands", "interactive", "login", "message", "sftp", "terminal", "times")
 
     def __init__(
         self,
@@ -170,7 +217,11 @@ class Access(Value):
         commands: Literal["any", "none"] | tuple[Command, ...],
         sftp: Sftp | None,
         message: str,
+        terminal: str = "optional",
+        times: Times | None = None,
     ) -> None:
+        self.terminal = terminal
+        self.times = times
         self.login = login
         self.interactive = interactive
         self.commands = commands
@@ -178,49 +229,12 @@ class Access(Value):
         self.message = message
 
 
-class Port(Value):
-    """A published port: host ``address`` and ``published`` port reach ``target`` inside."""
-
-    __slots__ = ("address", "protocol", "published", "target")
-
-    def __init__(self, address: str, published: int, target: int, protocol: str) -> None:
-        self.address = address
-        self.published = published
-        self.target = target
-        self.protocol = protocol
-
-
-class Egress(Value):
-    """A destination that the session may reach.
-
-    to: a network in CIDR notation.
-    ports: inclusive (first, last) pairs; empty for all ports.
-    protocol: "tcp", "udp" or "any".
-    """
-
-    __slots__ = ("ports", "protocol", "to")
-
-    def __init__(self, to: str, ports: tuple[tuple[int, int], ...], protocol: str) -> None:
-        self.to = to
-        self.ports = ports
-        self.protocol = protocol
-
-
-class Network(Value):
-    """A link-layer interface on a bridge of the host: addresses with prefix, gateway or None."""
-
-    __slots__ = ("bridge", "gateway", "ipv4_address")
-
-    def __init__(self, bridge: str, ipv4_address: str | None, gateway: str | None) -> None:
-        self.bridge = bridge
-        self.ipv4_address = ipv4_address
-        self.gateway = gateway
-
-
 class Sessions(Value):
     """Limits over the user's sessions: a count, and times in seconds; None is unlimited."""
 
     __slots__ = ("idle_timeout", "max", "max_duration", "warn_before")
+    closing: Closing | None = None
+    """When the hours of the account end; one that has none has nothing of its own here."""
 
     def __init__(
         self,
@@ -252,7 +266,7 @@ class Seccomp(Value):
 class Record(Value):
     """What is recorded, and where.
 
-    to: "collector" or "user_directory"; directory: the latter, with specifiers.
+    to: "collector" or "user_directory"; directory: the latter.
     transfers: "none", "names" or "hashes". on_failure: "end_session" or "go_on".
     """
 
@@ -283,51 +297,21 @@ class Policy:
     """
 
     __slots__ = (
-        "_origins",
-        "_values",
-        "accept_env",
-        "access",
-        "allow_agent_forwarding",
-        "banner",
-        "cap_add",
-        "container_per",
-        "cpus",
-        "egress",
-        "environment",
-        "home",
-        "hostname",
-        "image",
-        "limits",
-        "linger",
-        "mem_limit",
-        "motd",
-        "network_mode",
-        "networks",
-        "pids_limit",
-        "ports",
-        "record",
-        "seccomp",
-        "sessions",
-        "shell",
-        "site",
-        "stop_grace_period",
-        "storage_opt",
-        "tmpfs",
-        "ulimits",
-        "unsafe_host_home",
-        "user",
-        "userns_mode",
-        "volumes",
-        "welcome",
-    )
+        "_origins", "_values", "accept_env", "access", "allow_agent_forwarding", "authorized_keys", "banner",
+        "container_per", "environment", "home", "hooks", "hostname", "image", "limits", "limits_required",
+        "linger", "motd", "network_mode", "networks", "record", "seccomp", "sessions", "shell", "site",
+        "stop_grace_period", "storage_opt", "tmpfs", "ulimits", "unsafe_host_home", "user", "userns_mode",
+        "volumes", "welcome",
+    )  # fmt: skip
 
     image: str
     hostname: str
     user: str
-    userns_mode: Literal["single", "range", "own_range"]
+    userns_mode: Literal["auto", "single", "range", "own_range"]
     shell: tuple[str, ...]
     home: Home | None
     unsafe_host_home: bool
+    authorized_keys: Literal["host", "home"]
     container_per: Literal["session", "connection", "user"]
     linger: float
     volumes: tuple[Volume, ...]
@@ -338,17 +322,15 @@ class Policy:
     accept_env: tuple[str, ...]
     allow_agent_forwarding: bool
     network_mode: Literal["none", "host", "private"]
-    ports: tuple[Port, ...]
-    egress: tuple[Egress, ...]
     networks: tuple[Network, ...]
-    mem_limit: int | None
-    cpus: float | None
-    pids_limit: int | None
+    hooks: tuple[Hook, ...]
+    limits: Limits | None
+    """What a cgroup has to hold, None where the policy names nothing of it."""
+    limits_required: bool
+    """Whether a session is refused whose limits cannot be set."""
     ulimits: dict[str, tuple[int, int]]
-    limits: Literal["required", "best_effort"]
     sessions: Sessions
     stop_grace_period: float
-    cap_add: tuple[str, ...]
     seccomp: Seccomp
     record: Record
     banner: str | None
@@ -365,46 +347,132 @@ class Policy:
             setattr(self, name, values[name])
         for name in LISTS:
             setattr(self, name, tuple(values[name].values()))
-        self.environment = values["environment"]
-        self.ulimits = values["ulimits"]
+        self.limits, self.limits_required = None, values["limits"] == "required"
+        if values["blkio_config"] != "none" or any(values[name] is not None for name in LIMITED):
+            from . import limits
+
+            self.limits = limits.of(values)
+        if values["boot"]:
+            from . import limits
+
+            self.limits, self.limits_required = limits.of(values) or limits.NONE, True
+        self.environment, self.ulimits = values["environment"], values["ulimits"]
         self.volumes = tuple(Volume(*item) for item in values["volumes"].values())
         self.tmpfs = tuple(Tmpfs(*item) for item in values["tmpfs"].values())
-        self.ports = tuple(Port(*item) for item in values["ports"].values())
-        self.egress = tuple(Egress(*item) for item in values["egress"].values())
-        self.networks = tuple(Network(*item) for item in values["networks"].values())
+        self.networks, self.hooks = (), ()
+        if values["networks"]:
+            from . import networks
+
+            self.networks = networks.of(values)
+        if values["hooks.createRuntime"] or values["hooks.startContainer"] or values["hooks.poststop"]:
+            from . import hooks
+
+            self.hooks = hooks.of(values)
         self.home = _home(values)
-        self.storage_opt = Storage(values["storage_opt.size"], values["storage_opt.inodes"])
+        self.storage_opt = Storage(*(values["storage_opt." + name] for name in ("size", "inodes", "total")))
         self.access = _access(values)
-        self.sessions = Sessions(
-            values["sessions.max"],
-            values["sessions.idle_timeout"],
-            values["sessions.max_duration"],
-            values["sessions.warn_before"],
-        )
+        times = ("max", "idle_timeout", "max_duration", "warn_before")
+        self.sessions = Sessions(*(values["sessions." + name] for name in times))
         self.seccomp = Seccomp(
             values["seccomp.profile"],
             tuple(values["seccomp.allow"].values()),
             tuple(values["seccomp.deny"].values()),
             values["seccomp.on_violation"],
         )
-        self.record = Record(
-            values["record.terminal"],
-            values["record.input"],
-            values["record.to"],
-            values["record.directory"],
-            values["record.transfers"],
-            values["record.on_failure"],
-        )
+        parts = ("terminal", "input", "to", "directory", "transfers", "on_failure")
+        self.record = Record(*(values["record." + name] for name in parts))
 
     @property
     def ranged(self) -> bool:
-        """Whether sessions have a whole range of ids, a system's users, in place of the user's own alone."""
+        """Whether sessions have a whole range of ids, a system's users, in place of the user's own alone.
+
+        Who is root inside, or a user of the image, needs one to be worth that name.
+        """
+        if self.userns_mode == "auto":
+            return self.user != "self" and self.image != "host"
         return self.userns_mode != "single"
+
+    @property
+    def user_limits(self) -> Limits | None:
+        """What everything of the user may use together; no login asks."""
+        from . import limits
+
+        return limits.of(self._values, "user_limits.")
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """What a private network publishes on the host."""
+        from . import private
+
+        return private.ports(self._values)
+
+    @property
+    def egress(self) -> str | tuple[Destination, ...]:
+        """Where a private network leads: "internet", "any", "none", or the destinations."""
+        from . import private
+
+        return private.egress(self._values)
+
+    @property
+    def egress_log(self) -> str:
+        """Which attempts of a private network are recorded: "none" or "refused"."""
+        return str(self._values["egress_log"])
+
+    @property
+    def cap_add(self) -> tuple[str, ...]:
+        """Capabilities that root of a range keeps beyond those that it always has."""
+        return tuple(self._values["cap_add"].values())
 
     @property
     def values(self) -> Values:
         """The merged settings this policy was made from, for ``show`` and ``diff``."""
         return self._values
+
+    @property
+    def origins(self) -> Mapping[str, tuple[str, int]]:
+        """The places that this policy was made with."""
+        return self._origins
+
+    def expanded(self, values: Mapping[str, str]) -> Policy:
+        """Return the policy of one session, every specifier replaced; what was written stands beside it.
+
+        values: letter -> what it stands for. The host name of a container that all the user's sessions
+        share has an ``%i`` of its own, see ``plan.make``. Raises Refusal as ``specifiers.expand``.
+        """
+        # Loading alone does not need it.
+        from . import specifiers
+
+        other = Policy.__new__(Policy)
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        expand = specifiers.expand
+        home, sftp, record = self.home, self.access.sftp, self.record
+        if home is not None:
+            source = home.source if home.source is None else expand(home.source, values)
+            skel = home.skel if home.skel is None else expand(home.skel, values)
+            other.home = Home(source, skel, home.read_only, home.written)
+        other.volumes = tuple(
+            Volume(expand(one.source, values), expand(one.target, values), one.read_only, one.written)
+            for one in self.volumes
+        )
+        other.tmpfs = tuple(
+            Tmpfs(expand(one.target, values), one.size, one.mode, one.written) for one in self.tmpfs
+        )
+        other.hostname = expand(self.hostname, values)
+        access = self.access
+        if sftp is not None and sftp.start_directory is not None:
+            start = expand(sftp.start_directory, values)
+            sftp = Sftp(sftp.read_only, sftp.umask, start, sftp.deny, overwrite=sftp.overwrite)
+        interactive = access.interactive
+        if type(interactive) is tuple:
+            interactive = tuple(expand(word, values) for word in interactive)
+        others = access.message, access.terminal, access.times
+        other.access = Access(access.login, interactive, access.commands, sftp, *others)
+        if record.terminal:
+            directory = expand(record.directory, values)
+            rest = directory, record.transfers, record.on_failure
+            other.record = Record(record.terminal, record.input, record.to, *rest)
+        return other
 
     @property
     def digest(self) -> str:
@@ -445,26 +513,11 @@ class Policy:
 
 
 PLAIN = (
-    "image",
-    "hostname",
-    "user",
-    "userns_mode",
-    "shell",
-    "unsafe_host_home",
-    "container_per",
-    "linger",
-    "allow_agent_forwarding",
-    "network_mode",
-    "mem_limit",
-    "cpus",
-    "pids_limit",
-    "limits",
-    "stop_grace_period",
-    "banner",
-    "motd",
-    "welcome",
-)
-LISTS = ("accept_env", "cap_add")
+    "image", "hostname", "user", "userns_mode", "shell", "unsafe_host_home", "authorized_keys",
+    "container_per", "linger", "allow_agent_forwarding", "network_mode", "stop_grace_period", "banner",
+    "motd", "welcome",
+)  # fmt: skip
+LISTS = ("accept_env",)
 
 
 def _home(values: Values) -> Home | None:
@@ -484,11 +537,12 @@ def _access(values: Values) -> Access:
             values["access.sftp.umask"],
             values["access.sftp.start_directory"],
             tuple(values["access.sftp.deny"].values()),
+            overwrite=values["access.sftp.overwrite"],
         )
-    return Access(
-        values["access.login"],
-        values["access.interactive"],
-        commands,
-        sftp,
-        values["access.message"],
-    )
+    times = None
+    if values["access.hours"] or values["access.from"] or values["access.until"]:
+        from . import hours
+
+        times = hours.of(values)
+    asked = values["access.login"], values["access.interactive"], commands, sftp
+    return Access(*asked, values["access.message"], values["access.terminal"], times)

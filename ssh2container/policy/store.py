@@ -1,8 +1,9 @@
+# Longer than 300 lines: every login imports all of it; each more module costs it time.
 """Where policies are kept, and how a login gets its own.
 
 The chain is ``defaults.yaml``, the files of the user's groups in ``group_order``, the user's own
 file, ``enforced.yaml``. Each part comes from its compiled file if that is fresh, else from the
-YAML itself, through ``ssh2container.admin.language``, with the same result.
+YAML itself (:mod:`.cold`), with the same result.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from ssh2container.policy.policy import Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+    from ssh2container.policy.cold import Maker
     from ssh2container.policy.layers import Part
     from ssh2container.policy.merge import Layer
 
@@ -83,20 +85,74 @@ class Site:
 
 
 STANDARD = Places()
+NO_POLICY = "there is no policy for "
+"""How the error of a user without a policy begins; the name follows."""
 
 
-def load(name: str, groups: Collection[str], places: Places = STANDARD, log: Log | None = None) -> Policy:
+def load(
+    name: str,
+    groups: Collection[str],
+    places: Places = STANDARD,
+    log: Log | None = None,
+    certain: Callable[[Iterable[str]], None] | None = None,
+) -> Policy:
     """Return the policy of a user.
 
     name: the user's name from the name service.
-    groups: the names of all his groups.
+    groups: the names of all their groups.
     log: is told why a compiled part was not used; the default is syslog.
+    certain: is told the groups with a file that are not among ``groups``, and raises where one may have
+    been left out because the name service did not answer.
+
+    All of it comes from one version of the policies, whenever another takes its place.
 
     Raises Refusal when there is no policy for the user, or when one of its files is not valid or
     could have been written by somebody else than the administrator.
     """
-    settings = _settings(name, places, log or _syslog)
-    policy = Policy(*merge(chain(name, groups, settings, places, log)))
+    for _ in range(_ATTEMPTS):
+        seen = _directory(places)
+        try:
+            policy = _load(name, groups, places, log, certain)
+        except Refusal:
+            if _directory(places) == seen:
+                raise
+        else:
+            if _directory(places) == seen:
+                return policy
+    raise Refusal(
+        "cannot read the policy", f"{places.configuration} keeps being exchanged", "try again", "policy"
+    )
+
+
+_ATTEMPTS = 5
+
+
+def _directory(places: Places) -> tuple[int, int]:
+    """Return which directory the policies are in: one that took its place meanwhile has others."""
+    try:
+        status = os.stat(places.configuration)
+    except OSError:
+        return -1, -1
+    return status.st_dev, status.st_ino
+
+
+def _load(
+    name: str,
+    groups: Collection[str],
+    places: Places,
+    log: Log | None,
+    certain: Callable[[Iterable[str]], None] | None,
+) -> Policy:
+    parts = _Parts(places, log)
+    try:
+        _require_name(name)
+        _require_trusted(places)
+        settings = parts.site()
+        if certain is not None:
+            certain(group for group in (*settings.group_order, *settings.unlisted) if group not in groups)
+        policy = Policy(*merge(_chain(name, groups, settings, parts)))
+    finally:
+        parts.close()
     policy.site = settings
     rules.require(policy)
     return policy
@@ -104,79 +160,89 @@ def load(name: str, groups: Collection[str], places: Places = STANDARD, log: Log
 
 def site(places: Places = STANDARD, log: Log | None = None) -> Site:
     """Return the site's settings. Raises Refusal like :func:`load`."""
-    values, _ = merge(_required("config", places, log or _syslog).layers)
-    return Site(
-        values["admit"],
-        values["group_order"],
-        tuple(values["unlisted"]),
-        values["audit"],
-        values["audit_format"],
-    )
+    parts = _Parts(places, log)
+    try:
+        return parts.site()
+    finally:
+        parts.close()
 
 
-def _settings(name: str, places: Places, log: Log) -> Site:
-    _require_name(name)
-    _require_trusted(places)
-    return site(places, log)
-
-
-def chain(
-    name: str,
-    groups: Collection[str],
-    settings: Site,
-    places: Places = STANDARD,
-    log: Log | None = None,
-) -> list[Layer]:
+def _chain(name: str, groups: Collection[str], settings: Site, parts: _Parts) -> list[Layer]:
     """Return the layers that make up a user's policy, the weakest first. Raises like :func:`load`."""
-    log = log or _syslog
+    places = parts.places
     _require_listed(groups, settings, places)
-    found = list(_required("defaults", places, log).layers)
+    found = list(parts.required("defaults").layers)
     listed = False
     own = ["groups/" + group for group in settings.group_order if group in groups]
     for part_name in (*own, "users/" + name):
-        part = _present(part_name, places, log)
+        part = parts.present(part_name)
         if part is not None:
             listed = True
             found += part.layers
     if not listed and settings.admit != "everybody":
         raise Refusal(
-            f"there is no policy for {name}",
+            NO_POLICY + name,
             f"neither {places.source('users/' + name)} nor a file of one of the user's groups exists",
-            "the administrator makes one with: ssh2containerctl enable " + name,
+            "the administrator writes one with: ssh2containerctl enable " + name,
             step="policy",
         )
-    enforced = _present("enforced", places, log)
+    enforced = parts.present("enforced")
     if enforced is not None:
         found += enforced.layers
     return found
 
 
-def _present(name: str, places: Places, log: Log) -> Part | None:
-    source = places.source(name)
-    try:
-        os.lstat(source)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _unreachable(source, error) from None
-    part = _required(name, places, log)
-    return part if part.exists else None
+class _Parts:
+    """The parts of a chain, compiled or made on the spot. Close it: a program may be at work."""
 
+    __slots__ = ("_log", "_maker", "places")
 
-def _required(name: str, places: Places, log: Log) -> Part:
-    """Return a part from its compiled file, or made from the YAML."""
-    path = f"{places.compiled}/{name}"
-    try:
-        _require_compiled_trusted(name, places)
-        return layers.read(path, places.owner)
-    except FileNotFoundError:
-        log(f"{name} is not compiled; run ssh2containerctl compile")
-    except layers.Unusable as reason:
-        log(f"not using {path}: {reason}")
-    # YAML costs a login some 30 ms, so it is imported only here.
-    from ssh2container.admin.language import compiler
+    def __init__(self, places: Places, log: Log | None) -> None:
+        self.places = places
+        self._log = log or _syslog
+        self._maker: Maker | None = None
 
-    return compiler.part(name, places)
+    def close(self) -> None:
+        if self._maker is not None:
+            self._maker.close()
+
+    def site(self) -> Site:
+        values, _ = merge(self.required("config").layers)
+        return Site(
+            values["admit"],
+            values["group_order"],
+            tuple(values["unlisted"]),
+            values["audit"],
+            values["audit_format"],
+        )
+
+    def present(self, name: str) -> Part | None:
+        """Return a part, None where it has no file."""
+        source = self.places.source(name)
+        try:
+            os.lstat(source)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unreachable(source, error) from None
+        part = self.required(name)
+        return part if part.exists else None
+
+    def required(self, name: str) -> Part:
+        """Return a part from its compiled file, or made from the YAML."""
+        path = f"{self.places.compiled}/{name}"
+        try:
+            _require_compiled_trusted(name, self.places)
+            return layers.read(path, self.places.owner)
+        except FileNotFoundError:
+            self._log(f"{name} is not compiled; run ssh2containerctl compile")
+        except layers.Unusable as reason:
+            self._log(f"not using {path}: {reason}")
+        if self._maker is None:
+            from . import cold
+
+            self._maker = cold.start()
+        return self._maker.part(name, self.places)
 
 
 def _require_name(name: str) -> None:
@@ -188,7 +254,7 @@ def _require_listed(groups: Collection[str], settings: Site, places: Places) -> 
     for group in settings.unlisted:
         if group in groups:
             raise Refusal(
-                f"the policy of the group {group} has no place in the order",
+                f"the policy of the group {group} has no precedence",
                 f"{places.source('groups/' + group)} exists, but group_order does not name it",
                 f"the administrator adds {group} to group_order in {places.source('config')}",
                 step="policy",
@@ -197,19 +263,28 @@ def _require_listed(groups: Collection[str], settings: Site, places: Places) -> 
 
 def _require_trusted(places: Places) -> None:
     """Refuse when somebody else could add or remove a policy file."""
+    for directory in untrusted(places):
+        raise _untrusted(directory)
+
+
+def untrusted(places: Places) -> Iterator[str]:
+    """Yield the directories of policies that others than the administrator can change.
+
+    Raises Refusal where that cannot be seen, or where there is no policy at all.
+    """
     for directory in _ancestors(places.configuration, places.anchor):
         if not _trusted(directory, places.owner, absent=False):
-            raise _untrusted(directory)
+            yield directory
     for below in ("users", "groups", "profiles"):
         directory = f"{places.configuration}/{below}"
         if not _trusted(directory, places.owner, absent=True):
-            raise _untrusted(directory)
+            yield directory
 
 
 def _require_compiled_trusted(name: str, places: Places) -> None:
     for directory in _ancestors(paths.parent(f"{places.compiled}/{name}"), places.anchor):
         if not _trusted(directory, places.owner, absent=True):
-            raise layers.Unusable(f"{directory} is writable by others than the administrator")
+            raise layers.Unusable(f"{directory} is writable by users other than the administrator")
 
 
 def _ancestors(directory: str, anchor: str) -> Sequence[str]:
@@ -241,7 +316,7 @@ def _unreachable(path: str, error: OSError) -> Refusal:
     return Refusal(
         f"cannot look at {path}",
         error.strerror or "",
-        f"the administrator lets users pass: chmod a+rx {paths.parent(path)}",
+        f"the administrator gives users access: chmod a+rx {paths.parent(path)}",
         "policy",
         error.errno or 0,
     )
@@ -250,7 +325,7 @@ def _unreachable(path: str, error: OSError) -> Refusal:
 def _untrusted(directory: str) -> Refusal:
     return Refusal(
         "refusing to use the policy",
-        f"others than the administrator can write to {directory}, or it is a link",
+        f"users other than the administrator can write to {directory}, or it is a link",
         f"chown root {directory}; chmod go-w {directory}",
         step="policy",
     )

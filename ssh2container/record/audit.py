@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 _LONGEST_VALUE = 1024
 
 
+def unwritten(why: str) -> SessionError:
+    """Return what ends a login under ``audit: required`` when no record can be written."""
+    return SessionError(
+        "cannot write the audit record",
+        why,
+        "an administrator repairs the system log, or removes audit: required",
+        "audit",
+    )
+
+
 class Session:
     """The records of one login: everything that is known about it goes into each of them.
 
@@ -40,6 +50,7 @@ class Session:
             self._known["client"], self._known["port"] = address[:2]
         self._authentication = environment.get(b"SSH_USER_AUTH", b"")
         self._obeying = False
+        self._lost = 0
         self.required = False
         self._format: Callable[[dict[str, str]], str] = as_fields
 
@@ -68,17 +79,15 @@ class Session:
         for name, value in {**self._known, **fields}.items():
             if value:
                 record[name] = printable(value[:_LONGEST_VALUE])
+        if self._lost:
+            record["lost"] = str(self._lost)
         # Here, as the first record of most sessions is written while pid 1 makes the container.
         from . import logs
 
         failure = logs.send(self._format(record), record, warning=warning, wait=self.required)
+        self._lost = self._lost + 1 if failure else 0
         if failure and self.required:
-            raise SessionError(
-                "cannot write the audit record",
-                failure,
-                "an administrator repairs the system's log, or drops audit: required",
-                "audit",
-            )
+            raise unwritten(failure)
 
     def note(self, text: str) -> None:
         """Write a record of something that an administrator should look at and that stops nobody."""
@@ -96,7 +105,8 @@ class Session:
         return False
 
     def _write_failure(self, error: BaseException) -> None:
-        if not self._obeying:
+        # A server of the policies that hangs would hang this, too.
+        if not self._obeying and not (isinstance(error, SessionError) and error.step == "answering"):
             try:
                 self.obey(store.site(log=_ignore))
             except (SessionError, OSError):
@@ -115,16 +125,19 @@ class Session:
 
     def close(
         self,
-        *,
         reason: str,
         exit_code: int | None,
         signal: int | None,
-        traffic: tuple[int, int] | None = None,
+        traffic: tuple[int, int] | None,
+        usage: Mapping[str, str],
     ) -> None:
         """Write the last record of a session that ran.
 
+        reason: what ended it. exit_code, signal: of its payload, one of them None.
         traffic: bytes that were typed and shown; None without a terminal, where nobody sees them.
+        usage: more fields, of a session with limits: what it used of them.
         """
+        self.know(**usage)
         typed, shown = ("", "") if traffic is None else (str(traffic[0]), str(traffic[1]))
         self.write(
             "close",

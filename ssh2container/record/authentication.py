@@ -10,6 +10,8 @@ import _stat as stat
 import binascii
 import posix as os
 
+from ssh2container import paths
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +24,6 @@ else:
     except ImportError:  # its name since Python 3.12; hashlib would load what OPENSSL_CONF names
         from _sha2 import sha256
 
-_MADE_BY_SSHD = b"/tmp/sshauth."
 _LARGEST = 65536
 
 
@@ -52,7 +53,7 @@ def fingerprint(key: str) -> str:
 
 
 def _read(path: bytes) -> bytes:
-    if not path.startswith(_MADE_BY_SSHD) or b"/" in path[len(_MADE_BY_SSHD) :]:
+    if not path.startswith(paths.EXPOSED) or b"/" in path[len(paths.EXPOSED) :]:
         return b""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -26,15 +26,25 @@ NAMES = {
     "size": "file.size",
     "input": "source.bytes",
     "output": "destination.bytes",
+    "address": "destination.ip",
+    "target_port": "destination.port",
+    "name": "destination.domain",
+    "networks": "network.name",
 }
 """Our names -> the schema's; every other field is :data:`OURS` and its name."""
 OURS = "ssh2container."
-_NUMBERS = ("port", "exit", "sequence", "size", "input", "output", "status", "signal", "bytes")
+_NUMBERS = (
+    "port", "exit", "sequence", "size", "input", "output", "status", "signal", "bytes", "lost", "memory_peak",
+    "pids_peak", "pids_refused", "oom_kills", "cpu_usec", "cpu_user_usec", "cpu_system_usec", "cpu_throttled",
+    "memory_largest", "target_port", "count",
+)  # fmt: skip
+_LISTS = ("image_digest", "networks", "addresses")
 _TYPES = {
     "open": ("start", "success"),
     "close": ("end", "success"),
     "refused": ("denied", "failure"),
     "failed": ("error", "failure"),
+    "egress-refused": ("denied", "failure"),
 }
 
 
@@ -63,8 +73,8 @@ def as_ecs(record: dict[str, str]) -> str:
 def _value(name: str, value: str) -> str:
     if name == "duration":
         return str(round(float(value) * 1e9))  # nanoseconds, says the schema
-    if name == "image_digest":
-        return f"[{_quoted(value)}]"
+    if name in _LISTS:
+        return "[" + ",".join(map(_quoted, value.split(", "))) + "]"
     number = name in _NUMBERS and value.isascii() and value.isdecimal()
     return str(int(value)) if number else _quoted(value)
 

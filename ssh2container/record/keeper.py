@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _codecs
 import posix as os
+import time
 from _blake2 import blake2b
 from _json import encode_basestring
 
@@ -21,7 +22,9 @@ GREETING = b"ssh2container-record 2 "
 """What a recorder says to the collector first; the session's id and a line end follow."""
 BEGIN, OUTPUT, INPUT, RESIZE, EXIT, DIGEST = b"h", b"o", b"i", b"r", b"x", b"d"
 LARGEST = 1 << 20
-"""The most that a frame may hold, in bytes."""
+"""The most that a frame of text may hold, in bytes. It is written as it comes, never gathered."""
+LARGEST_GATHERED = 1 << 14
+"""The most that any other frame may hold: until all of it is there, it is kept in memory."""
 DIGEST_BYTES = 16
 _HEAD = 13
 _BACKSLASH = 0x5C
@@ -30,6 +33,8 @@ _USUAL = bytes(number for number in range(0x20, 256) if number not in b'"\\') + 
 _ESCAPES = {0x08: b"\\b", 0x09: b"\\t", 0x0C: b"\\f", 0x22: b'\\"'}
 _SIGNS = 6
 """The longest that a size of a window or an exit status may be, each number in characters."""
+_LONGEST_WORD = 1024
+"""Characters of a title or a variable in the header."""
 _LONGEST_TIME = 12
 """Digits of the time when a recording began: int() refuses thousands of them by an error of its own."""
 
@@ -43,10 +48,15 @@ def head(kind: bytes, size: int, microseconds: int) -> bytes:
     return kind + size.to_bytes(4, "little") + microseconds.to_bytes(8, "little")
 
 
+def file_name(session: str) -> str:
+    """Return how a recording that begins now is called."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{session}.cast"
+
+
 def begin(columns: int, rows: int, timestamp: int, title: str, environment: dict[str, str]) -> bytes:
     """Return the content of the frame BEGIN. timestamp: seconds since the epoch."""
-    named = [f"{name}={value}" for name, value in environment.items() if value]
-    words = [str(columns), str(rows), str(timestamp), title, *named]
+    named = [f"{name}={value[:_LONGEST_WORD]}" for name, value in environment.items() if value]
+    words = [str(columns), str(rows), str(timestamp), title[:_LONGEST_WORD], *named]
     return "\0".join(words).encode("utf-8", "surrogateescape")
 
 
@@ -68,64 +78,88 @@ def escaped(text: bytes) -> bytes:
 class Keeper:
     """Writes one recording.
 
-    descriptor: the new file, -1 once it is closed. path: where it is.
+    descriptor: the new file, -1 once it is closed. path: where it is. written: bytes so far.
+    worth_keeping: whether anything has happened; a file without is removed.
+
+    Of what it is sent it holds a few kilobytes at most, whatever that is.
     """
 
     __slots__ = (
+        "_coming",
         "_digest",
+        "_kind",
         "_last",
         "_lines",
         "_partial",
         "_rest",
-        "_worth_keeping",
-        "_written",
         "descriptor",
         "path",
+        "worth_keeping",
+        "written",
     )
 
     def __init__(self, descriptor: int, path: str) -> None:
         self.descriptor = descriptor
         self.path = path
         self._rest = b""
+        self._kind, self._coming = b"", 0
         self._partial = {OUTPUT: b"", INPUT: b""}
         self._lines: list[bytes] = []
         self._last = 0
-        self._written = 0
-        self._worth_keeping = False
+        self.written = 0
+        self.worth_keeping = False
         self._digest = blake2b(digest_size=DIGEST_BYTES)
 
     def take(self, data: bytes) -> bytes:
-        """Write what the frames in ``data`` say and return what to answer. Raises Refused."""
+        """Write what the frames in ``data`` say and return what to answer. Raises Refused.
+
+        However often ``data`` asks for the digest, it is told once, where it was asked for last.
+        """
         data = self._rest + data if self._rest else data
         answer, at = b"", 0
+        if self._coming:
+            at = self._text(data, 0, self._coming)
         while len(data) - at >= _HEAD:
-            size = int.from_bytes(data[at + 1 : at + 5], "little")
-            if size > LARGEST:
-                raise Refused("that is no frame of a recorder")
+            kind, size = data[at : at + 1], int.from_bytes(data[at + 1 : at + 5], "little")
             start = at + _HEAD
+            if kind in self._partial:
+                if size > LARGEST:
+                    raise Refused("that is no frame of a recorder")
+                self._begin(kind, int.from_bytes(data[at + 5 : start], "little"))
+                at = self._text(data, start, size)
+                continue
+            if size > LARGEST_GATHERED:
+                raise Refused("that is no frame of a recorder")
             if len(data) - start < size:
                 break
-            kind, content = data[at : at + 1], data[start : start + size]
             if kind == DIGEST:
                 self._write()
-                answer += b"digest " + self._so_far()
+                answer = b"digest " + self._so_far()
             else:
-                self._frame(kind, int.from_bytes(data[at + 5 : start], "little"), content)
+                self._begin(kind, int.from_bytes(data[at + 5 : start], "little"))
+                self._frame(kind, data[start : start + size])
             at = start + size
         self._rest = data[at:]
         self._write()
         return answer
 
     def end(self) -> bytes:
-        """Put everything on the disk and return what to answer. Raises Refused.
+        """Put everything on the disk and return what to answer. Raises Refused."""
+        return self.synced() if self.conclude() else b"done 0 \n"
+
+    def conclude(self) -> bool:
+        """Write what is left; tell whether there is anything that has to reach the disk. Raises Refused.
 
         A session that never began leaves no file: nothing was shown, and it did not end by itself.
         """
         self._finish_characters()
         self._write()
-        if not self._worth_keeping:
+        if not self.worth_keeping:
             self.close()
-            return b"done 0 \n"
+        return self.worth_keeping
+
+    def synced(self) -> bytes:
+        """Wait until everything is on the disk and return what to answer. Raises Refused."""
         try:
             os.fsync(self.descriptor)
         except OSError as error:
@@ -138,28 +172,34 @@ class Keeper:
             return
         os.close(self.descriptor)
         self.descriptor = -1
-        if not self._worth_keeping:
+        if not self.worth_keeping:
             try:
                 os.unlink(self.path)
             except OSError:
                 pass  # somebody else removed it
 
-    def _frame(self, kind: bytes, microseconds: int, content: bytes) -> None:
+    def _begin(self, kind: bytes, microseconds: int) -> None:
+        """Note the time of the frame that comes now, and that it may come."""
         # A clock that went back would make the recording invalid, whoever sent it.
         self._last = max(self._last, microseconds)
-        begun = bool(self._written or self._lines)
+        begun = bool(self.written or self._lines)
         if begun == (kind == BEGIN):
             raise Refused("a recording has one beginning, and it comes first")
-        if kind in self._partial:
-            rest = self._partial[kind]
-            content = rest + content if rest else content
-            text, used = _codecs.utf_8_decode(content, "replace", False)
-            self._partial[kind] = content[used:]
-            if text.isascii():
-                self._event(kind, content[:used])
-            else:
-                self._event(kind, text.encode())
-        elif kind == RESIZE and _is_size(content):
+        self._kind = kind
+
+    def _text(self, data: bytes, start: int, size: int) -> int:
+        """Take what is there of ``size`` bytes of text, note how many are coming; return where it ends."""
+        content = data[start : start + size]
+        self._coming = size - len(content)
+        rest = self._partial[self._kind]
+        whole = rest + content if rest else content
+        text, used = _codecs.utf_8_decode(whole, "replace", False)
+        self._partial[self._kind] = whole[used:]
+        self._event(self._kind, whole[:used] if text.isascii() else text.encode())
+        return start + len(content)
+
+    def _frame(self, kind: bytes, content: bytes) -> None:
+        if kind == RESIZE and _is_size(content):
             self._event(kind, content)
         elif kind == EXIT and len(content) < _SIGNS and (content.removeprefix(b"-") or b"0").isdigit():
             self._finish_characters()
@@ -186,7 +226,7 @@ class Keeper:
     def _event(self, kind: bytes, text: bytes) -> None:
         """Add what happened. text: valid UTF-8; what is empty did not happen, unless it is the end."""
         if text or kind == EXIT:
-            self._worth_keeping |= kind in self._partial or text != b""
+            self.worth_keeping |= kind in self._partial or text != b""
             self._lines += (b'[%.6f, "%s", "' % (self._last / 1e6, kind), escaped(text), b'"]\n')
 
     def _finish_characters(self) -> None:
@@ -203,13 +243,13 @@ class Keeper:
         try:
             while data:
                 sent = os.write(self.descriptor, data)
-                self._written += sent
+                self.written += sent
                 data = data[sent:]
         except OSError as error:
             raise _no_longer(error) from None
 
     def _so_far(self) -> bytes:
-        return b"%d %s\n" % (self._written, self._digest.hexdigest().encode())
+        return b"%d %s\n" % (self.written, self._digest.hexdigest().encode())
 
 
 def _is_size(content: bytes) -> bool:

@@ -5,11 +5,10 @@ Sources: systemd's "Native Journal Protocol", syslog(3), RFC 3164.
 
 from __future__ import annotations
 
-import _socket
-import errno
 import posix as os
-import select
 import time
+
+from ssh2container.kernel import ends
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,46 +21,40 @@ FIELD_PREFIX = "SSH2CONTAINER_"
 _AUTHPRIV = 10
 _INFO, _WARNING = 6, 4
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_PATIENCE_MS = 2000
-_ABSENT = (errno.ENOENT, errno.ECONNREFUSED)
+_PATIENCE_S = 5
+"""How long a record that is required waits for its place in a log that others flood."""
+_ABSENT = (FileNotFoundError, ConnectionRefusedError)
 
 
 def send(text: str, fields: dict[str, str], *, warning: bool, wait: bool) -> str:
     """Send one record; return why it could not be delivered, or "".
 
     text: the whole record on one line, without control characters; fields: the same, one by one.
-    wait: whether to give a log that is busy two seconds; otherwise the record is dropped.
+    wait: whether to wait for a place in a log that is busy, a few seconds; otherwise the record is dropped.
     """
     severity = _WARNING if warning else _INFO
-    number, why = _deliver(JOURNAL, lambda: _journal_entry(severity, text, fields), wait=wait)
-    if number in _ABSENT:
-        number, why = _deliver(SYSLOG, lambda: _syslog_line(severity, text), wait=wait)
-    return why
-
-
-def _deliver(path: str, make: Callable[[], bytes], *, wait: bool) -> tuple[int, str]:
-    kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
     try:
-        sender = _socket.socket(_socket.AF_UNIX, kind)
-    except OSError as error:
-        return error.errno or -1, f"{path}: {error.strerror}"
-    try:
-        sender.connect(path)
-        message = make()
         try:
-            sender.send(message)
-        except BlockingIOError:
-            if not wait:
-                raise
-            ready = select.poll()
-            ready.register(sender.fileno(), select.POLLOUT)
-            ready.poll(_PATIENCE_MS)
-            sender.send(message)
+            _deliver(JOURNAL, lambda: _journal_entry(severity, text, fields), wait=wait)
+        except _ABSENT:
+            _deliver(SYSLOG, lambda: _syslog_line(severity, text), wait=wait)
     except OSError as error:
-        return error.errno or -1, f"{path}: {error.strerror}"
-    finally:
-        sender.close()
-    return 0, ""
+        return f"{error.filename}: {error.strerror}"
+    return ""
+
+
+def _deliver(path: str, make: Callable[[], bytes], *, wait: bool) -> None:
+    """Send what ``make`` returns. Raises OSError, with the path."""
+    try:
+        # Who blocks stands in the kernel's queue and is woken in turn. Who polls and then sends finds the
+        # place taken, each time, by somebody who does nothing but send.
+        sender = ends.connect(path, _PATIENCE_S if wait else 0)
+        try:
+            ends.send(sender, make())
+        finally:
+            os.close(sender)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 def _syslog_line(severity: int, text: str) -> bytes:

@@ -16,28 +16,23 @@ import posix as os
 import select
 import time
 
-from ssh2container import paths
-from ssh2container.errors import SessionError, printable
-from ssh2container.kernel import process
+from ssh2container.errors import printable
 
 from . import keeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import NoReturn
 
     from ssh2container.policy.policy import Record
 
     from .audit import Session
 
-COLLECTOR = "/run/ssh2container/record.socket"
 NEVER = float("inf")
 _FLUSH_S = 0.5
 _DIGEST_S = 10.0
 _PATIENCE_S = 5.0
 """How long the keeper may take nothing before the recording counts as failed."""
-_START_S = 15.0
 _TOGETHER_S = 0.002
 """What is shown within this time is one event of the recording."""
 _BATCH = 1 << 16
@@ -114,7 +109,7 @@ class Recorder:
     def look(self, now: float) -> None:
         """Do what is due: send what is old enough, ask for the digest, notice a keeper that hangs."""
         if now >= self._fails_at:
-            self._fail(f"it takes nothing any more for {_PATIENCE_S:.0f} s")
+            self._fail(f"it has accepted nothing for {_PATIENCE_S:.0f} s")
         if now >= self._digest_at:
             self._digest_at = NEVER
             self._close_frame()
@@ -254,104 +249,3 @@ class Recorder:
                 self._fail("the collector does not confirm the end")
             else:
                 self.hear()
-
-
-def start(record: Record, session: str, log: Session) -> Recorder:
-    """Open the place where the recording of ``session`` goes. Raises SessionError.
-
-    record: its ``directory`` without specifiers.
-    """
-    if record.to == "collector":
-        return Recorder(*_connect(session), log, record)
-    file, place = _create(record.directory, session)
-    sink, child = _keep_ourselves(file, place)
-    return Recorder(sink, place, log, record, child)
-
-
-def _connect(session: str) -> tuple[int, str]:
-    """Return a connection to the collector, which has the file open, and the file's path."""
-    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    try:
-        end.settimeout(_START_S)
-        end.connect(COLLECTOR)
-        end.send(keeper.GREETING + session.encode() + b"\n")
-        kind, _, what = end.recv(4096).decode("utf-8", "replace").strip().partition(" ")
-    except OSError as error:
-        end.close()
-        raise _cannot(error.strerror or "the collector does not answer", error.errno or 0) from None
-    if kind != "ok":
-        end.close()
-        raise _cannot(printable(what) or "the collector has closed the connection", 0)
-    return end.detach(), what
-
-
-def _keep_ourselves(file: int, place: str) -> tuple[int, int]:
-    """Fork a keeper of ``file``; return a socket to it and its pid."""
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        _keep(theirs.detach(), file, place)
-    theirs.close()
-    os.close(file)
-    return ours.detach(), child
-
-
-def _keep(source: int, file: int, place: str) -> NoReturn:
-    """In a child: keep what comes from ``source`` until its end. Signals are blocked, as in the monitor."""
-    try:
-        process.replace_standard_descriptors()
-        process.close_all_but((source, file))
-        kept = keeper.Keeper(file, place)
-        try:
-            while data := os.read(source, _CHUNK):
-                _answer(source, kept.take(data))
-            _answer(source, kept.end())
-        except keeper.Refused as why:
-            _answer(source, b"error " + str(why).encode() + b"\n")
-        kept.close()
-    finally:
-        os._exit(0)
-
-
-def _answer(whom: int, answer: bytes) -> None:
-    try:
-        if answer:
-            os.write(whom, answer)
-    except OSError:
-        pass  # the monitor was killed; what it sent before is kept all the same
-
-
-def _create(directory: str, session: str) -> tuple[int, str]:
-    """Return a new file of the user's own, and its path."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    path = f"{directory}/{stamp}-{session}.cast"
-    try:
-        _make_directories(directory)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(path, flags, 0o600), path
-    except OSError as error:
-        raise SessionError(
-            f"cannot record the session in {directory}",
-            error.strerror or "",
-            "the directory has to be the user's own, or of a place where he may make it",
-            "record",
-            error.errno or 0,
-        ) from None
-
-
-def _make_directories(directory: str) -> None:
-    parent = paths.parent(directory)
-    if not paths.is_directory(directory):
-        if parent != directory:
-            _make_directories(parent)
-        os.mkdir(directory, 0o700)
-
-
-def _cannot(why: str, number: int) -> SessionError:
-    return SessionError(
-        "cannot record the session",
-        why,
-        f"an administrator starts the collector ({COLLECTOR}): systemctl start ssh2container-record.socket",
-        "record",
-        number,
-    )

@@ -1,3 +1,4 @@
+# Longer than 300 lines: every login imports all of it; each more module costs it time.
 """The registry of live sessions: one small file each in /run/ssh2container/UID, the user's own directory.
 
 A session holds a lock (flock(2)) on its entry as long as it lives, whatever ends it: a lock that can
@@ -13,46 +14,61 @@ import fcntl
 import posix as os
 import time
 
+from ssh2container import paths
 from ssh2container.errors import Refusal, SessionError, printable
 from ssh2container.kernel import sockets
+from ssh2container.policy import rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DIRECTORY = "/run/ssh2container"
+    from ssh2container.policy.policy import Policy
+
+DIRECTORY = paths.RUNTIME
+SHARED = DIRECTORY + "/users"
+"""Where a user's sessions make their directory themselves, if root has made none: sticky, and root's."""
 FORMAT = "1"
 SOCKET = ".socket"
 """What is appended to an entry's name for the socket at which its pid 1 listens."""
 CONTAINER = "container-"
 """What the name of an entry begins with that is a shared container, not a session."""
-WELCOMED = ".welcomed"
+WELCOMED = paths.WELCOMED
 """What has the mark of the welcome that the user saw last: plan.host reads it."""
 LONGEST_VALUE = 4096
 _PRIVATE = 0o700
-_ABANDONED_S = 60.0
-"""After this time an entry that never got its name is one whose maker was killed."""
+_ABANDONED_S = 5.0
+"""After this time a hidden entry that nobody holds is one whose maker was killed, not about to lock it."""
 _LOCK_DEADLINE_S = 15.0
 _WAITING = 16
+_LONGEST_ENTRY = 64 << 10
 _FEW = 16
 """So many files are looked at by every login."""
 
 
 class Entry:
-    """A live entry of ours. name: of its file; descriptor: holds its lock."""
+    """A live entry of ours. name: the session's id; descriptor: holds its lock."""
 
-    __slots__ = ("_directory", "_listens", "descriptor", "name")
+    __slots__ = ("_directory", "_file", "_listens", "descriptor", "name")
 
-    def __init__(self, directory: str, name: str) -> None:
-        """Make the entry, already locked when others first see it. Raises OSError."""
+    def __init__(self, directory: str, name: str, fields: Mapping[str, str]) -> None:
+        """Make the entry of a session that is starting: its file is hidden. Raises OSError.
+
+        Whoever looks for sessions sees it, and what ``fields`` say of it; it does not count yet.
+        """
         self._directory = directory
         self._listens = False
         self.name = name
-        hidden = f"{directory}/.{name}"
+        self._file = f"{directory}/.{name}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.descriptor = os.open(hidden, flags, 0o600)
+        self.descriptor = os.open(self._file, flags, 0o600)
         fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rename(hidden, f"{directory}/{name}")
+        self.write(fields)
+
+    def admit(self) -> None:
+        """Let it count as one of the user's sessions. Raises OSError."""
+        os.rename(self._file, f"{self._directory}/{self.name}")
+        self._file = f"{self._directory}/{self.name}"
 
     def listen(self) -> int:
         """Return the socket at which pid 1 is asked to run another program. Raises OSError."""
@@ -71,69 +87,147 @@ class Entry:
 
     def leave(self) -> None:
         """Remove the entry: the session is over."""
-        for path in (self.name, *((self.name + SOCKET,) if self._listens else ())):
+        for path in (self._file, *((f"{self._directory}/{self.name}{SOCKET}",) if self._listens else ())):
             try:
-                os.unlink(f"{self._directory}/{path}")
+                os.unlink(path)
             except OSError:
                 pass  # somebody tidied up before us
         os.close(self.descriptor)
 
 
-def enter(name: str, maximum: int | None = None, *, needed: bool = False) -> Entry | None:
-    """Make the entry ``name``; None where the user has no runtime directory.
+class Place:
+    """The place of this process's session in the registry, from its first moment to its last.
 
-    maximum: how many sessions the user may have, this one included. needed: whether the session
-    cannot do without. Raises Refusal where there are too many already, or no registry to count in.
+    A process is one session's monitor at most, and the session is listed as long as that process lives.
+    entry: None before :meth:`take`, after :meth:`leave`, and where the user has no runtime directory.
     """
-    directory = runtime_directory()
-    if directory is None:
-        if maximum is None and not needed:
-            return None
-        raise Refusal(
-            f"cannot find {DIRECTORY}/{os.getuid()}",
-            "the policy shares containers" if needed else "the policy limits the number of sessions",
-            "an administrator makes it: ssh2containerctl enable USER",
-            "registry",
-            errno.ENOENT,
-        )
-    try:
-        if maximum is None:
-            # Only a killed monitor leaves its entry behind: where there are many, now and then is enough.
-            names = os.listdir(directory)
-            if len(names) <= _FEW or name[:1] == "0":
-                count(directory, names)
-            return Entry(directory, name)
-        with Lock(directory):
-            live = count(directory, os.listdir(directory))
-            if live >= maximum:
-                raise Refusal(
-                    "too many sessions",
-                    f"{live} of at most {maximum} are open",
-                    "log out of one first",
-                    "sessions",
-                )
-            return Entry(directory, name)
-    except OSError as error:
-        if maximum is None and not needed:
-            return None
-        raise SessionError(
-            f"cannot register the session in {directory}",
-            error.strerror or "",
-            "",
-            "registry",
-            error.errno or 0,
-        ) from None
+
+    def __init__(self) -> None:
+        self.entry: Entry | None = None
+        self._why: OSError | None = None
+
+    def take(self, name: str, fields: Mapping[str, str]) -> None:
+        """Make the entry ``name``, before anything is done that may last; it does not count yet."""
+        self.leave()
+        directory = runtime_directory()
+        if directory is None:
+            return
+        try:
+            self.entry = Entry(directory, name, fields)
+        except OSError as error:
+            self._why = error
+
+    def admit(self, policy: Policy) -> None:
+        """Let the session count from here on, among the user's sessions and in what they may write to memory.
+
+        Raises Refusal where the user has as many as the policy allows already, or no registry to count in. A
+        login cannot do without one where its policy shares containers or has a maximum of its own, of
+        sessions or of memory; the built-in maximum is for all whose sessions can be counted.
+        """
+        maximum, shared = policy.sessions.max, policy.container_per != "session"
+        total = None if shared else policy.storage_opt.total
+        indispensable = shared or total is not None or policy.written("sessions.max") is not None
+        directory, entry = runtime_directory(), self.entry
+        if entry is None or directory is None:
+            if not indispensable:
+                return
+            if self._why is not None:
+                raise _failed(self._why)
+            why = "the policy shares containers" if shared else "the policy limits all sessions together"
+            try:
+                owner = os.lstat(f"{SHARED}/{os.getuid()}").st_uid
+                if owner != os.getuid():
+                    why += f", and uid {owner} has taken {SHARED}/{os.getuid()}"
+            except OSError:
+                pass
+            raise Refusal(
+                f"cannot find {DIRECTORY}/{os.getuid()}",
+                why,
+                "an administrator makes it: ssh2containerctl enable USER",
+                "registry",
+                errno.ENOENT,
+            )
+        try:
+            if maximum is None and total is None:
+                _count_where_due(directory, os.listdir(directory), entry, maximum)
+                entry.admit()
+                return
+            with Lock(directory, _hooks_s(policy) if shared and policy.hooks else 0.0):
+                names = os.listdir(directory)
+                live = _count_where_due(directory, names, entry, maximum)
+                if maximum is not None and live >= maximum:
+                    raise Refusal(
+                        "too many sessions",
+                        f"{live} of at most {maximum} are open",
+                        "log out of one first",
+                        "sessions",
+                    )
+                if total is not None:
+                    require_room(directory, names, rules.in_memory(policy), total)
+                entry.admit()
+        except OSError as error:
+            if indispensable:
+                raise _failed(error) from None
+            self.leave()
+
+    def leave(self) -> None:
+        """Remove the entry: this process does nothing more than to end."""
+        entry, self.entry = self.entry, None
+        if entry is not None:
+            entry.leave()
+
+
+own = Place()
+"""That of this process."""
+
+
+def _hooks_s(policy: Policy) -> float:
+    """Return how much longer the lock is held by who makes a shared container, for its hooks."""
+    from ssh2container.policy.hooks import before_s
+
+    return before_s(policy.hooks)
+
+
+def _failed(error: OSError) -> SessionError:
+    return SessionError(
+        f"cannot register the session in {DIRECTORY}/{os.getuid()}",
+        error.strerror or "",
+        "",
+        "registry",
+        error.errno or 0,
+    )
 
 
 def runtime_directory() -> str | None:
-    """Return the user's directory, None unless it is there, his own and closed to others."""
+    """Return the user's directory, None unless it is their own and closed to others.
+
+    Root makes one for whom ``enable`` names. Who is admitted without that makes their own in :data:`SHARED`:
+    nobody else can remove or rename it there, and one that another uid has made is not taken.
+    """
     path = f"{DIRECTORY}/{os.getuid()}"
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        path = f"{SHARED}/{os.getuid()}"
+    if _is_own(path):
+        return path
+    if not path.startswith(SHARED):
+        return None  # what root has made is not as root makes it
+    try:
+        os.mkdir(path, _PRIVATE)
+        os.chmod(path, _PRIVATE)  # whatever the umask
+    except OSError:
+        return None
+    return path if _is_own(path) else None
+
+
+def _is_own(path: str) -> bool:
     try:
         found = os.lstat(path)
     except OSError:
-        return None
+        return False
     ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    return path if ours and stat.S_IMODE(found.st_mode) == _PRIVATE else None
+    return ours and stat.S_IMODE(found.st_mode) == _PRIVATE
 
 
 def note(name: str, content: bytes) -> None:
@@ -160,14 +254,16 @@ class Lock:
     Raises SessionError when another session holds it for too long: it must have been stopped.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, longer_s: float = 0.0) -> None:
+        """longer_s: how much longer than usual others may hold it."""
         self._path = directory
         self._descriptor = -1
+        self._patience_s = _LOCK_DEADLINE_S + longer_s
 
     def __enter__(self) -> Lock:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags)
-        deadline = time.monotonic() + _LOCK_DEADLINE_S
+        deadline = time.monotonic() + self._patience_s
         pause = 0.0005
         while True:
             try:
@@ -177,7 +273,7 @@ class Lock:
                     os.close(self._descriptor)
                     raise SessionError(
                         f"cannot lock {self._path}",
-                        f"another login of this user has held it for {_LOCK_DEADLINE_S:.0f} s",
+                        f"another login of this user has held it for {self._patience_s:.0f} s",
                         "an administrator finds it with: ssh2containerctl sessions",
                         "registry",
                         errno.EAGAIN,
@@ -191,6 +287,14 @@ class Lock:
         os.close(self._descriptor)
 
 
+def _count_where_due(directory: str, names: list[str], entry: Entry, maximum: int | None) -> int:
+    """Return how many sessions are live, or 0 where the names alone say that there may be one more."""
+    # Only a killed monitor leaves its entry behind: where there are many, now and then is enough.
+    if len(names) <= _FEW or entry.name[:1] == "0" or (maximum is not None and len(names) > maximum):
+        return count(directory, names)
+    return 0
+
+
 def count(directory: str, names: list[str]) -> int:
     """Return how many of ``names`` are live sessions and remove the entries of dead ones.
 
@@ -199,7 +303,7 @@ def count(directory: str, names: list[str]) -> int:
     live = 0
     for name in names:
         if not is_entry(name):
-            if name.startswith(".") and name != WELCOMED:
+            if is_starting(name):
                 _remove_abandoned(f"{directory}/{name}")
             continue
         if is_live(f"{directory}/{name}"):
@@ -209,9 +313,47 @@ def count(directory: str, names: list[str]) -> int:
     return live
 
 
+def require_room(directory: str, names: list[str], needed: int, total: int, *, shared: bool = False) -> None:
+    """Raise Refusal where what is live of ``names`` leaves less than ``needed`` bytes of ``total``.
+
+    Called with the directory locked: of many logins at once no two get the same room. shared: it is for a
+    container of several sessions, which need none of their own.
+    """
+    entries = [name for name in names if is_entry(name)]
+    if entries or needed > total:
+        from . import allotment
+
+        sizes = []
+        for name in entries:
+            otherwise = 0 if shared and not name.startswith(CONTAINER) else needed
+            sizes.append((allotment.size(_content(f"{directory}/{name}"), otherwise), name))
+        allotment.require(sizes, needed, total)
+
+
+def _content(path: str) -> bytes | None:
+    """Return what a live entry says; None for a dead one, nothing for one that cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, _LONGEST_ENTRY) if is_locked(descriptor) else None
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
 def is_entry(name: str) -> bool:
     """Tell an entry from the other files of the directory by its name."""
     return not name.startswith(".") and not name.endswith(SOCKET)
+
+
+def is_starting(name: str) -> bool:
+    """Tell the entry of a session that is starting from the other files of the directory by its name."""
+    return name.startswith(".") and name != WELCOMED
 
 
 def is_live(path: str) -> bool:

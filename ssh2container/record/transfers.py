@@ -15,6 +15,7 @@ import time
 
 from ssh2container import paths
 from ssh2container.errors import Refusal
+from ssh2container.kernel.offering import offer
 from ssh2container.policy import commands
 
 TYPE_CHECKING = False
@@ -28,6 +29,8 @@ _SAID_AT_INFO = (
 )  # fmt: skip
 """First words of what sftp-server logs at this level and would not say to the client otherwise."""
 _LONGEST_LINE = 16384
+_LONGEST_SIZE = 20
+"""Digits of a size: int() refuses thousands of them by an error of its own."""
 _MOST_OPEN = 4096
 _CHUNK = 65536
 
@@ -83,15 +86,14 @@ class Transfers:
             path, _, counts = line.partition(b'"')[2].rpartition(b'" bytes read ')
             self._close(path, counts.split())
         elif line.partition(b" ")[0] not in _SAID_AT_INFO:
-            try:
-                os.write(self._client, line + b"\r\n")
-            except OSError:
-                pass  # the client is gone
+            # A client that does not read must not hold the session up.
+            offer(self._client, line + b"\r\n")
 
     def _close(self, path: bytes, counts: list[bytes]) -> None:
         """Record one file. counts: bytes read, the word "written", bytes written."""
         since, writing = self._opened.pop(path, (time.monotonic(), False))
-        if len(counts) != 3 or not (counts[0].isdigit() and counts[2].isdigit()):  # noqa: PLR2004
+        sizes = counts[::2]
+        if len(counts) != 3 or not all(n.isdigit() and len(n) <= _LONGEST_SIZE for n in sizes):  # noqa: PLR2004
             return
         read, written = int(counts[0]), int(counts[2])
         self._log.write(

@@ -1,6 +1,6 @@
 """Messages between the monitor and pid 1, over one socket pair of whole packets (:mod:`.packets`).
 
-``ssh2container/init/messages.h`` names them on the other side.
+Their letters are those of ``ssh2container/native/init/messages.h``.
 
 The pair is also each side's sign of life: end-of-file means that the other is gone.
 """
@@ -8,38 +8,52 @@ The pair is also each side's sign of life: end-of-file means that the other is g
 from __future__ import annotations
 
 from ssh2container.errors import NotFound, Refusal, SessionError
+from ssh2container.kernel.script import PROTOCOL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-STARTED = b"S"
+
+def _letter(name: str) -> bytes:
+    return bytes((PROTOCOL[name],))
+
+
+STARTED = _letter("STARTED")
 """pid 1: the payload's program runs."""
-STATUS = b"X"
+STATUS = _letter("STATUS")
 """pid 1: the payload ended; four bytes of raw wait status follow."""
-TERMINAL = b"T"
+TERMINAL = _letter("TERMINAL")
 """pid 1: the other side of the payload's terminal is attached to this message."""
-GO = b"G"
-"""Monitor: the range of ids is mapped."""
-ORDER = b"O"
-"""Monitor: what the container is to be is in the file that pid 1 was given."""
-ERROR = b"E"
+TAP = _letter("TAP")
+"""pid 1: the other side of the network's interface is attached to this message."""
+WAITING = _letter("WAITING")
+"""pid 1: the container is made; it waits for the word that the hooks outside have run."""
+HOOK = _letter("HOOK")
+"""pid 1: a hook inside has ended; its place among them, how, a number and what it said follow."""
+GO = _letter("GO")
+"""Monitor: the range of ids is mapped; later, of a session with limits: pid 1 is in its scope."""
+ORDER = _letter("ORDER")
+"""Monitor: the container specification is in the file that pid 1 was given."""
+ERROR = _letter("ERROR")
 """pid 1 or the payload: something failed; a marshalled error follows."""
-FAILED = b"F"
+FAILED = _letter("FAILED")
 """pid 1 or the payload: an operation failed; phase, record and errno follow (``order.error_of``)."""
-SIGNAL = b"K"
+SIGNAL = _letter("SIGNAL")
 """Monitor: send the payload's process group the signal whose number follows."""
-END = b"Z"
+END = _letter("END")
 """Owner of a shared container: ask everything inside to end, then end."""
-HELLO = b"H"
+HELLO = _letter("HELLO")
 """Who joins: :data:`VERSION` and the digest of the container that is meant, none for any."""
-ADMITTED = b"A"
+ADMITTED = _letter("ADMITTED")
 """pid 1, to HELLO: counted in; a request may follow."""
-RETIRED = b"R"
+RETIRED = _letter("RETIRED")
 """pid 1, to HELLO: this container was made under another policy and takes nobody in any more."""
-REQUEST = b"Q"
+REQUEST = _letter("REQUEST")
 """Who joins: a sealed file with what to run is attached, then the standard descriptors that follow."""
-VERSION = b"2"
+OPENING, MAKING = _letter("OPENING"), _letter("MAKING")
+"""In FAILED: which script the record is of; any other is that of the payload."""
+VERSION = _letter("VERSION")
 """Of the three messages above: an upgrade leaves live containers alone."""
 
 _KINDS = (SessionError, Refusal, NotFound)

@@ -12,8 +12,8 @@ import time
 from ssh2container import paths
 from ssh2container.errors import SessionError
 from ssh2container.kernel.offering import offer
-from ssh2container.record import recorder as recording
-from ssh2container.record import transfers
+from ssh2container.plan.sources import that_answer
+from ssh2container.record import destination, transfers
 
 from .deadlines import Deadlines
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ssh2container.plan.make import Plan
     from ssh2container.record.audit import Session
+    from ssh2container.record.recorder import Recorder
 
     from .monitor import Monitor
     from .terminal import Relay
@@ -44,26 +45,30 @@ class Companions:
         self._poll: select.epoll | None = None
         self._registered = self._writing = False
         self._deadlines: Deadlines | None = None
-        self._recorder: recording.Recorder | None = None
+        self._recorder: Recorder | None = None
         self._transfers: transfers.Transfers | None = None
         self._started = time.monotonic()
         self.ending = ""
-        if plan.deadlines is not None:
-            self._deadlines = Deadlines(plan.deadlines, time.monotonic(), terminal=plan.terminal)
-        if plan.recording is not None:
+        if plan.watch.deadlines is not None:
+            self._deadlines = Deadlines(plan.watch.deadlines, time.monotonic(), terminal=plan.watch.terminal)
+        if plan.watch.recording is not None:
             try:
-                self._recorder = recording.start(plan.recording, plan.session, log)
+                if plan.watch.recording.to != "collector":
+                    that_answer((plan.watch.recording.directory,))
+                self._recorder = destination.start(
+                    plan.watch.recording, plan.watch.session, log, plan.watch.reach
+                )
             except SessionError as error:
-                if plan.recording.on_failure == "end_session":
+                if plan.watch.recording.on_failure == "end_session":
                     raise
                 log.write("recording-failed", warning=True, reason=str(error))
 
-    def launch(self, start: Callable[[Plan], Monitor]) -> Monitor:
+    def launch(self, start: Callable[[], Monitor]) -> Monitor:
         """Start the session with the standard error that its program is to have."""
-        if self._plan.transfers == b"":
+        if self._plan.watch.transfers == b"":
             self._transfers = transfers.Transfers(self._log)
         try:
-            return start(self._plan)
+            return start()
         except BaseException:
             if self._transfers is not None:
                 self._transfers.restore()
@@ -97,16 +102,21 @@ class Companions:
 
     def attach(self, poll: select.epoll, relay: Relay, shown: bytes) -> None:
         """Go along with the payload's terminal from its first byte; ``shown`` was there before it."""
+        from . import terminal
+
         self._relay = relay
         self._poll = poll
         recorder = self._recorder
         if recorder is None:
             return
-        environment = self._plan.environment
+        environment = self._plan.payload.environment
         given = {name: paths.fsdecode(environment.get(name.encode(), b"")) for name in ("TERM", "SHELL")}
         columns, rows = relay.size
-        recorder.begin(columns or 80, rows or 24, f"session {self._plan.session}", given)
+        recorder.begin(columns or 80, rows or 24, f"session {self._plan.watch.session}", given)
         recorder.output((shown,))
+        ahead = terminal.typed_ahead()
+        if recorder.wants_input and ahead:
+            recorder.input(ahead)
         relay.recorder = recorder
         poll.register(recorder.descriptor, select.EPOLLIN | select.EPOLLRDHUP)
         self._registered = True
@@ -147,12 +157,12 @@ class Companions:
         """Complete what is recorded. status: the payload's raw wait status, None when there is none."""
         if self._transfers is not None:
             self._transfers.finish()
-        elif self._plan.transfers:
-            transfers.of_command(self._plan.transfers, self._log, time.monotonic() - self._started)
+        elif self._plan.watch.transfers:
+            transfers.of_command(self._plan.watch.transfers, self._log, time.monotonic() - self._started)
         if self._recorder is not None:
             self._recorder.finish("" if status is None else str(os.waitstatus_to_exitcode(status)))
 
-    def _look_after_recorder(self, recorder: recording.Recorder, now: float) -> None:
+    def _look_after_recorder(self, recorder: Recorder, now: float) -> None:
         if now >= recorder.due:
             recorder.look(now)
         if recorder.failure:
@@ -165,7 +175,7 @@ class Companions:
         if self._relay is not None and self._relay.held and not recorder.full:
             self._relay.flush()
 
-    def _drop(self, recorder: recording.Recorder) -> None:
+    def _drop(self, recorder: Recorder) -> None:
         """Give up a recording that failed, and the session with it where the policy says so."""
         if self._registered and self._poll is not None:
             self._poll.unregister(recorder.descriptor)
@@ -174,7 +184,7 @@ class Companions:
         if self._relay is not None:
             self._relay.recorder = None
             self._relay.flush()
-        if self._plan.recording is not None and self._plan.recording.on_failure == "end_session":
+        if self._plan.watch.recording is not None and self._plan.watch.recording.on_failure == "end_session":
             self._tell(f"this session ends now: it cannot be recorded: {recorder.failure}", final=True)
             self.ending = self.ending or "recording"
 

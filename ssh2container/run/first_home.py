@@ -1,7 +1,7 @@
 """A kept home below the user's own: made at the first login, by the user's own uid.
 
 Root may not be able to write there (NFS with root_squash), and users of LDAP cannot be enumerated, so
-``ssh2containerctl enable`` cannot make it. Whatever the user has put in the way is only his own:
+``ssh2containerctl enable`` cannot make it. Whatever the user has put in the way is only their own:
 the planner looks at the result as at any other source.
 """
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 
 from ssh2container.errors import SessionError
-from ssh2container.plan.host import read_skel, specifier_values
+from ssh2container.plan.host import read_skel
 from ssh2container.plan.operations import carry_out
 from ssh2container.plan.operations.filesystem import MakeTree
-from ssh2container.policy import specifiers
+from ssh2container.plan.sources import that_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def make(home: Home, account: Account, session: str) -> None:
     It appears under its name when it is complete. Raises SessionError, with nothing half made left
     under that name.
     """
-    place = specifiers.expand(home.source or "", specifier_values(account, session))
+    that_answer((account.home,))
+    place = home.source or ""
     if os.path.lexists(place):
         return
     staged = f"{place}.{session}"
@@ -43,13 +44,18 @@ def make(home: Home, account: Account, session: str) -> None:
         _discard(staged)
         if os.path.isdir(place):
             return  # another login was first
-        raise SessionError(
-            f"cannot make the home {place}",
-            error.strerror or "",
-            "make it as the user, or name another place in home.source",
-            "home",
-            error.errno or 0,
-        ) from None
+        raise failure(place, error) from None
+
+
+def failure(place: str, error: OSError) -> SessionError:
+    """Return what a login says whose home cannot be made at ``place``."""
+    return SessionError(
+        f"cannot make the home {place}",
+        error.strerror or "",
+        "create it as the user, or name another directory in home.source",
+        "home",
+        error.errno or 0,
+    )
 
 
 def _discard(staged: str) -> None:

@@ -1,6 +1,6 @@
-"""What pid 1 is told: a plan as one sealed file in memory that ``ssh2container/init`` reads.
+"""What pid 1 is told: a plan as one sealed file in memory that ``ssh2container/native/init`` reads.
 
-Head, records of both scripts, texts, the program that is asked for, names: ``init/container.h`` says
+Head, records of both scripts, texts, the program that is asked for, names: ``native/init/container.h`` says
 where each lies. Who joins a container later sends a file with the program alone.
 """
 
@@ -13,7 +13,7 @@ from binascii import crc32
 
 from ssh2container import paths
 from ssh2container.errors import SessionError
-from ssh2container.kernel.script import MARGIN, Script
+from ssh2container.kernel.script import MARGIN, PROTOCOL, Script
 from ssh2container.plan import operations
 
 from . import channel
@@ -22,15 +22,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ssh2container.plan.make import Plan
+    from ssh2container.plan.hooks import Hooks
+    from ssh2container.plan.make import Container, Payload, Plan
     from ssh2container.plan.operations import Operation
+    from ssh2container.plan.whole import SystemScope
 
-_MAGIC = b"sorder01"
+_MAGIC = PROTOCOL["ORDER_MAGIC"].to_bytes(8, "little")
 _HEAD = _struct.Struct("=8s12I2q")
-_WRITABLE, _CALL, _SHARED = 1, 2, 4
 _F_ADD_SEALS, _SEALED = 1033, 0xF
 _EFBIG = 27
-_OPENING, _MAKING = b"o", b"i"
 
 
 def new() -> int:
@@ -41,25 +41,42 @@ def new() -> int:
         raise _failed(error) from None
 
 
-def write(plan: Plan, like: bytes, file: int, *, writable: bool = False) -> None:
-    """Write what makes ``plan`` to ``file``, of :func:`new`. Raises SessionError.
+def write(
+    container: Container,
+    payload: Payload,
+    like: bytes,
+    file: int,
+    *,
+    writable: bool = False,
+    rehearsed: bool = False,
+) -> None:
+    """Write to ``file``, of :func:`new`, what makes ``container`` and runs ``payload`` in it.
+
+    Raises SessionError.
 
     like: modes and size of the client's terminal (``terminal.likeness``), b"" for none.
     writable: leave it unsealed, and have pid 1 note the times that a script asks for in it.
+    rehearsed: have the payload end where it would execute its program, with 0 if it can be executed.
     """
-    making = operations.write(_making(plan), Script())
-    confining = operations.write(plan.payload, Script(making.texts))
-    umask = b"" if plan.program.umask is None else b"%d" % plan.program.umask
-    attempts = [[paths.fsencode(path), *arguments] for path, arguments in plan.program.attempts]
-    wanted = request(like, paths.fsencode(plan.directory), umask, plan.environment, attempts)
-    names = channel.pack((plan.session.encode(), plan.container, paths.fsencode(plan.image.name)))
+    making = operations.write(_making(container), Script())
+    confining = operations.write(payload.operations, Script(making.texts))
+    wanted = request_of(payload, like)
+    names = channel.pack((container.name.encode(), container.digest, paths.fsencode(container.image.name)))
+    if container.hooks is not None and container.hooks.start:
+        names += channel.pack((_hooks_of(container.hooks, container.name),))
     # The records first, which want to be aligned.
     records = b"".join(making.records + confining.records)
     at_texts = _HEAD.size + len(records)
     at_request = at_texts + len(making.texts) + len(MARGIN)
     at_names = at_request + len(wanted)
-    flags = _WRITABLE * writable | _CALL * (plan.call is not None) | _SHARED * plan.shared
-    linger = -1 if plan.linger < 0 else int(plan.linger * 1000)
+    flags = _flags(
+        FLAG_WRITABLE=writable,
+        FLAG_CALL=payload.call is not None,
+        FLAG_SHARED=container.shared,
+        FLAG_REHEARSED=rehearsed,
+        FLAG_COUNTED=container.scope is not None,
+    )
+    linger = -1 if container.linger < 0 else int(container.linger * 1000)
     fields = (
         at_names + len(names),
         flags,
@@ -73,7 +90,7 @@ def write(plan: Plan, like: bytes, file: int, *, writable: bool = False) -> None
         at_names,
         len(names),
     )
-    times = linger, int(plan.grace * 1000)
+    times = linger, int(container.grace * 1000)
     rest = (records, making.texts, MARGIN, wanted, names)
     check = crc32(_HEAD.pack(_MAGIC, *fields, 0, *times))
     for part in rest:
@@ -84,6 +101,17 @@ def write(plan: Plan, like: bytes, file: int, *, writable: bool = False) -> None
         raise _failed(error) from None
 
 
+def _flags(**wanted: bool) -> int:
+    return sum(PROTOCOL[name] for name, is_wanted in wanted.items() if is_wanted)
+
+
+def request_of(payload: Payload | SystemScope, like: bytes) -> bytes:
+    """Return what asks for the program of ``payload``, with :func:`request`."""
+    attempts = [[paths.fsencode(path), *arguments] for path, arguments in payload.program.attempts]
+    directory, mask = paths.fsencode(payload.directory), payload.program.mask()
+    return request(like, directory, mask, payload.environment, attempts)
+
+
 def request(
     like: bytes,
     directory: bytes,
@@ -91,10 +119,32 @@ def request(
     environment: Mapping[bytes, bytes],
     attempts: Iterable[Iterable[bytes]],
 ) -> bytes:
-    """Return what asks for a program; see :func:`ssh2container.run.joining.ask`."""
+    """Return what asks for a program (:func:`ssh2container.run.joining.ask`).
+
+    like: of ``terminal.likeness``, or b"" for no terminal. directory, umask: b"" for the container's
+    own; with a directory, ``environment`` is complete. attempts: program and arguments, each in turn;
+    none is a shell.
+    """
     pairs = channel.pack(key + b"=" + value for key, value in environment.items())
     tries = [channel.pack(map(_word, words)) for words in attempts]
     return channel.pack([like, directory, umask, pairs, *tries])
+
+
+def _hooks_of(hooks: Hooks, session: str) -> bytes:
+    """Return the hooks inside as pid 1 reads them (``native/init/hooks.c``)."""
+    packed = []
+    for operation in hooks.start:
+        hook = operation.hook
+        variables = hooks.environment(hook, session, 1).items()
+        fields = (
+            paths.fsencode(hook.path),
+            channel.pack(map(paths.fsencode, hook.args)),
+            channel.pack(paths.fsencode(f"{name}={value}") for name, value in variables),
+            b"%d" % (hook.timeout * 1000),
+            b"%d" % hook.ignore_failure,
+        )
+        packed.append(channel.pack(fields))
+    return channel.pack(packed)
 
 
 def texts_at(head: bytes) -> int:
@@ -116,25 +166,24 @@ def seal(content: bytes) -> int:
 def error_of(plan: Plan, failed: bytes) -> SessionError:
     """Return the error that pid 1 tells with FAILED: the operation of ``plan`` whose record did not work."""
     record, number = int.from_bytes(failed[1:5], "little"), int.from_bytes(failed[5:9], "little")
-    phase = {_OPENING: _opening, _MAKING: _making}.get(failed[:1], _confining)
-    return operations.find(phase(plan), record, number)
+    if failed[:1] == channel.OPENING:
+        return operations.find(_opening(plan.container), record, number)
+    if failed[:1] == channel.MAKING:
+        return operations.find(_making(plan.container), record, number)
+    return operations.find(plan.payload.operations, record, number)
 
 
-def opening(plan: Plan) -> Script:
+def opening(container: Container) -> Script:
     """Return what happens in pid 1 before its program is executed. Raises SessionError."""
-    return operations.write(_opening(plan), Script())
+    return operations.write(_opening(container), Script())
 
 
-def _opening(plan: Plan) -> list[Operation]:
-    return [operation for operation in plan.init if operation.opening]
+def _opening(container: Container) -> list[Operation]:
+    return [operation for operation in container.init if operation.opening]
 
 
-def _making(plan: Plan) -> list[Operation]:
-    return [operation for operation in plan.init if not operation.opening]
-
-
-def _confining(plan: Plan) -> Iterable[Operation]:
-    return plan.payload
+def _making(container: Container) -> list[Operation]:
+    return [operation for operation in container.init if not operation.opening]
 
 
 def _word(word: bytes) -> bytes:
@@ -144,13 +193,13 @@ def _word(word: bytes) -> bytes:
 
 
 def _failed(error: OSError) -> SessionError:
-    what, why = "cannot hand over what the container is to be", error.strerror or ""
+    what, why = "cannot hand over the container specification", error.strerror or ""
     return SessionError(what, why, "", "order", error.errno or 0)
 
 
 def _fill(file: int, parts: tuple[bytes | bytearray, ...], seals: int) -> None:
     written = os.writev(file, parts)
     if written != sum(map(len, parts)):
-        raise OSError(_EFBIG, "a limit on the size of files lets only a part of it through")
+        raise OSError(_EFBIG, "a limit on file sizes lets only part of it through")
     if seals:
         fcntl.fcntl(file, _F_ADD_SEALS, seals)

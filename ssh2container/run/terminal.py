@@ -1,3 +1,4 @@
+# Longer than 300 lines: one terminal from taking over to giving back; each more module costs a login time.
 """The monitor's relay between the client's terminal and the payload's own.
 
 The pair belongs to the container's devpts: the payload finds its terminal under /dev/pts, and what
@@ -20,14 +21,22 @@ if TYPE_CHECKING:
 
     from ssh2container.record.recorder import Recorder
 
-_TCGETS, _TCSETS = 0x5401, 0x5402
+_TCGETS, TCSETS = 0x5401, 0x5402
 _TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
-_SIZE_OF_TERMIOS, _SIZE_OF_WINSIZE = 60, 8
+_FIONREAD = 0x541B
+SIZE_OF_TERMIOS, _SIZE_OF_WINSIZE = 60, 8
+_AT_CONTROL, _CONTROLS = 17, 19
+_VEOF, _VTIME, _VMIN, _VEOL, _VEOL2 = 4, 5, 6, 11, 16
+_ICANON, _ECHO, _EXTPROC = 0o2, 0o10, 0o200000
 _CHUNK = 4096
+_LINE = 8192
+"""More than the line discipline holds: one read gives one line, however long (n_tty.c, N_TTY_BUF_SIZE)."""
+_MOST_LINES = 4096
+"""So many lines are taken one by one; a client that types on and on holds no login up."""
 _FULL = 4095
 """What one read of a busy terminal returns at most: there may be more (n_tty.c, N_TTY_BUF_SIZE)."""
 _ROUNDS = 16
-"""So many pieces are copied before anything else is looked at, and recorded as shown at once: some 1 ms."""
+"""So many pieces are copied before anything else is looked at, and recorded as shown at once: about 1 ms."""
 _IFLAGS = 0o1 | 0o2 | 0o10 | 0o20 | 0o40 | 0o100 | 0o200 | 0o400 | 0o2000
 """IGNBRK BRKINT PARMRK INPCK ISTRIP INLCR IGNCR ICRNL IXON, as cfmakeraw(3) clears them."""
 _OPOST = 0o1
@@ -41,9 +50,138 @@ def likeness(descriptor: int | None = None) -> bytes:
     """Return the modes and the window size of a terminal, by default of :func:`outer`."""
     if descriptor is None:
         descriptor = outer()
-    modes: bytes = fcntl.ioctl(descriptor, _TCGETS, bytes(_SIZE_OF_TERMIOS))
+    modes: bytes = fcntl.ioctl(descriptor, _TCGETS, bytes(SIZE_OF_TERMIOS))
     size: bytes = fcntl.ioctl(descriptor, _TIOCGWINSZ, bytes(_SIZE_OF_WINSIZE))
     return modes + size
+
+
+class Taken:
+    """The client's terminal between :func:`take_over` and the relay.
+
+    modes: those that it had. typed: what was typed by then, as its line discipline has edited and echoed it.
+    ends: where in it the end of file was typed, of which the line discipline leaves no byte to a reader.
+    """
+
+    __slots__ = ("ends", "modes", "typed")
+
+    def __init__(self, modes: bytes) -> None:
+        self.modes = modes
+        self.typed = b""
+        self.ends: list[int] = []
+
+    def with_ends(self, end: bytes) -> bytes:
+        """Return what was typed with ``end`` wherever the end of file was."""
+        pieces: list[bytes] = []
+        start = 0
+        for at in self.ends:
+            pieces += (self.typed[start:at], end)
+            start = at
+        return b"".join((*pieces, self.typed[start:]))
+
+    def take_lines(self) -> None:
+        """Read the finished lines while their ends can be told from zero bytes that were typed."""
+        after = (b"\n"[0], self.modes[_AT_CONTROL + _VEOL], self.modes[_AT_CONTROL + _VEOL2])
+        waiting = select.poll()
+        waiting.register(0, select.POLLIN)
+        for _ in range(_MOST_LINES):
+            if waiting.poll(0) != [(0, select.POLLIN)]:
+                return  # no whole line is there, or nobody any more
+            line = os.read(0, _LINE)
+            self.typed += line
+            if not line or not line[-1] or line[-1] not in after:
+                self.ends.append(len(self.typed))
+
+    def take_rest(self, *, edited: bool) -> None:
+        """Read what is left once nothing is edited any more: a line that nobody has finished.
+
+        In what the line discipline has edited an end of file is a zero byte now. It can only have come
+        since :meth:`take_lines`, and so with a line or alone: any other zero byte was typed.
+        """
+        waiting: bytes = fcntl.ioctl(0, _FIONREAD, bytes(4))
+        size = int.from_bytes(waiting, "little")
+        if not size:
+            return
+        rest = os.read(0, size)
+        if edited and (b"\n" in rest or rest == b"\0"):
+            for piece in rest.split(b"\0"):
+                self.typed += piece
+                self.ends.append(len(self.typed))
+            self.ends.pop()
+        else:
+            self.typed += rest
+
+
+_taken: list[Taken] = []
+"""That of this process's client, if it has been taken over."""
+
+
+def take_over() -> bytes:
+    """Put the client's terminal into raw mode, and return what the payload's starts with.
+
+    That is its likeness and, behind it, what was typed so far: the client's terminal has edited it line by
+    line and echoed it already. pid 1 hands it to the payload's terminal as what it is, before any program
+    reads there (``native/init/payload.c``). From here on the payload's terminal edits and echoes.
+    """
+    shown_on = outer()
+    like = likeness(shown_on)
+    if shown_on != 0:
+        return like
+    modes = like[:SIZE_OF_TERMIOS]
+    taken = Taken(modes)
+    _taken[:] = [taken]
+    raw, edited = _raw(modes), _edits(modes)
+    if edited:
+        taken.take_lines()
+    fcntl.ioctl(0, TCSETS, raw)
+    # At once: what comes from now on nobody has edited or echoed.
+    taken.take_rest(edited=edited)
+    return like + (_feed(taken) if taken.typed or taken.ends else b"")
+
+
+def typed_ahead() -> bytes:
+    """Return what was typed before the client's terminal was taken over."""
+    if not _taken:
+        return b""
+    taken = _taken[0]
+    return taken.with_ends(taken.modes[_AT_CONTROL + _VEOF : _AT_CONTROL + _VEOF + 1])
+
+
+def give_back() -> None:
+    """Undo :func:`take_over` where no relay came of it."""
+    if _taken:
+        try:
+            fcntl.ioctl(0, TCSETS, _taken[0].modes)
+        except OSError:
+            pass  # the client is gone, and its terminal with it
+
+
+def _edits(modes: bytes) -> bool:
+    """Tell whether a terminal of these modes edits lines."""
+    flags = int.from_bytes(modes[12:16], "little")
+    return bool(flags & _ICANON and not flags & _EXTPROC)
+
+
+def _feed(taken: Taken) -> bytes:
+    """Return modes in which the payload's terminal takes all that unchanged, the size of the echo, the text.
+
+    The echo, which nobody sees, tells pid 1 when all of it has been taken. The end of file is typed anew, by
+    a byte that is not in the text; where there is none, all of them being there, it is lost.
+    """
+    modes, text = taken.modes, taken.typed
+    edits = _edits(modes)
+    control = bytearray(_CONTROLS)
+    for kept in (_VTIME, _VMIN, _VEOL, _VEOL2):
+        control[kept] = modes[_AT_CONTROL + kept]
+    if edits:
+        used = {*text}
+        usual = modes[_AT_CONTROL + _VEOF]
+        end = usual if usual and usual not in used else next((c for c in range(1, 256) if c not in used), 0)
+        control[_VEOF] = end
+        if end:
+            text = taken.with_ends(bytes((end,)))
+    words = (0, 0, int.from_bytes(modes[8:12], "little"), _ECHO | (_ICANON if edits else 0))
+    packed = b"".join(word.to_bytes(4, "little") for word in words) + modes[16:17] + control
+    return packed.ljust(SIZE_OF_TERMIOS, b"\0") + len(taken.typed).to_bytes(4, "little") + text
 
 
 class Relay:
@@ -65,9 +203,11 @@ class Relay:
         shown_on = outer()
         self._typing = shown_on == 0
         self.outer = _reopen(shown_on)
-        self._modes: bytes = fcntl.ioctl(self.outer, _TCGETS, bytes(_SIZE_OF_TERMIOS))
-        if self._typing:
-            fcntl.ioctl(self.outer, _TCSETS, _raw(self._modes))
+        self._modes: bytes = fcntl.ioctl(self.outer, _TCGETS, bytes(SIZE_OF_TERMIOS))
+        if self._typing and _taken:
+            self._modes = _taken[0].modes
+        elif self._typing:
+            fcntl.ioctl(self.outer, TCSETS, _raw(self._modes))
         self._inward, self._outward = b"", greeting
         self._interest: dict[int, int] = {}
         self._open = {self.outer, master}
@@ -75,7 +215,7 @@ class Relay:
         self._watch(master, reading=not greeting, writing=False)
         self.hung_up = False
         self.active = time.monotonic()
-        self._typed, self._shown = 0, len(greeting)
+        self._typed, self._shown = len(typed_ahead()), len(greeting)
         self.recorder: Recorder | None = None
         self.held = False
         self.views = Views(greeting)
@@ -137,28 +277,27 @@ class Relay:
         """Show what this terminal shows to the administrator who listens for a view of ``session``."""
         self.views.add(PLACE + session, *self.size)
 
-    def drain(self, seconds: float | None = None) -> None:
-        """Copy what the payload left in its terminal; for when it is gone.
-
-        seconds: how long a client that reads nothing is waited for; None as long as it is there.
-        """
-        if seconds is None:
-            os.set_blocking(self.outer, True)
-        else:
-            end = time.monotonic() + seconds
-            writable = select.poll()
-            writable.register(self.outer, select.POLLOUT)
+    def drained(self) -> bool:
+        """Show more of what the payload, which is gone, left in its terminal; tell whether that was all."""
         while not self.hung_up:
             if not self._outward:
-                if self.master not in self._open:
-                    return
-                self._outward = self._read(self.master)
-                self._note_shown((self._outward,))
+                self._outward = self._read(self.master) if self.master in self._open else b""
                 if not self._outward:
-                    return
-            if seconds is not None and not writable.poll(max(0, end - time.monotonic()) * 1000):
-                return
+                    return True
+                self._note_shown((self._outward,))
             self._outward = self._write(self.outer, self._outward)
+            if self._outward:
+                return False
+        return True
+
+    def lose(self) -> None:
+        """Let go of the client's terminal, which has hung up; what the payload's shows is thrown away.
+
+        The payload's stays, for a system that says there how it ends: it would wait for one that is gone.
+        """
+        self._close(self.outer)
+        self._outward = b""
+        self.flush()
 
     def abandon(self) -> None:
         """Let go of the client's terminal, which has hung up, and hang up the payload's in turn.
@@ -173,7 +312,10 @@ class Relay:
             self.master = -1
 
     def restore(self, *, reset: bool = False) -> None:
-        """Give the client's terminal its modes back, after its output has been sent (TCSETSW).
+        """Give the client's terminal its modes back.
+
+        At once (TCSETS): what was written has been processed already, and a line that takes nothing any
+        more would keep us waiting.
 
         reset: also leave what a program that was ended in the middle had switched on: the second
         screen, a hidden cursor, colours, reports of the mouse, of focus and of pasting.
@@ -184,7 +326,7 @@ class Relay:
             except OSError:
                 pass  # gone, or it takes nothing any more
         try:
-            fcntl.ioctl(self.outer, _TCSETS + 1, self._modes)
+            fcntl.ioctl(self.outer, TCSETS, self._modes)
         except OSError:
             pass  # the client is gone, and its terminal with it
 

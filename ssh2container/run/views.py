@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import _socket
 
+from ssh2container import paths
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PLACE = "/run/ssh2container/watch-"
+PLACE = paths.RUNTIME + "/watch-"
 """The session's id follows. The directory is root's."""
 _KEPT = 1 << 16
 """How much of what was shown before a view is repeated to it, so that it starts with a screen."""

@@ -15,11 +15,16 @@ from support.syslog import Syslog
 from support.users import Users
 
 from benchmarks import (
+    abuse,
+    abuse_emulated,
     ground,
     images,
+    imports,
+    limits_emulated,
     machine,
     memory,
     metadata,
+    network,
     peers,
     scale,
     start_up,
@@ -29,7 +34,7 @@ from benchmarks import (
 )
 from benchmarks.table import Section
 
-POLICY = "image: host\n"
+POLICY = "image: host\nsessions: {max: none}\n"
 SECTIONS = (
     "start-up",
     "memory",
@@ -40,20 +45,32 @@ SECTIONS = (
     "growth",
     "logins",
     "images",
+    "imports",
+    "abuse",
+    "network",
 )
+
+
+EMULATED = ("abuse-emulated", "limits-emulated")
+"""Sections that are measured only when they are named: they take a core for up to a quarter of an hour."""
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every sample.")
 @click.option("--peers", "with_peers", is_flag=True, help="Install the other programs that this system has.")
-@click.option("--rounds", default=60, show_default=True, help="Runs of each command of the start-up table.")
+@click.option(
+    "--rounds",
+    default=60,
+    show_default=True,
+    help="Runs of each command of the start-up table, logins beside an attack.",
+)
 @click.option("--sessions", default=100, show_default=True, help="Idle sessions of the memory table.")
 @click.option("--live", default=500, show_default=True, help="Live sessions beside which one is started.")
 @click.option("--closed", default=1000, show_default=True, help="Sessions after which growth is looked for.")
 @click.option("--mib", default=1024, show_default=True, help="Data of the throughput table.")
 @click.option("--files", default=60_000, show_default=True, help="Files of the metadata table's archive.")
 @click.option("--shown", default=64, show_default=True, help="MiB that the terminal table shows each time.")
-@click.argument("sections", nargs=-1, type=click.Choice(SECTIONS))
+@click.argument("sections", nargs=-1, type=click.Choice((*SECTIONS, *EMULATED)))
 def main(
     as_json: bool,  # noqa: FBT001
     with_peers: bool,  # noqa: FBT001
@@ -93,6 +110,11 @@ def main(
             "growth": lambda: scale.growth(ours, closed),
             "logins": lambda: scale.logins(ours, plain, 40, _directory(ledger)),
             "images": lambda: images.measure(users, rounds),
+            "imports": lambda: imports.measure(rounds),
+            "abuse": lambda: abuse.measure(users, other, rounds, _directory(ledger)),
+            "network": lambda: network.measure(users, rounds, sessions, _directory(ledger)),
+            "abuse-emulated": lambda: abuse_emulated.measure(min(rounds, 12)),
+            "limits-emulated": lambda: limits_emulated.measure(min(rounds, 20)),
         }
         results = []
         for name in sections or SECTIONS:

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 from support.host import run
 
+from ssh2container.admin.mountpoints import is_mount_point
+from ssh2container.kernel import namespaces
+
 _CGROUPS = "/sys/fs/cgroup"
 _UNIFIED = f"{_CGROUPS}/unified"
-_CLONE_NEWNS = 0x20000
 _LAST_PID = "/proc/sys/kernel/ns_last_pid"
 _THREAD = "kthreadd"
 _LOOKED_AT = range(2, 11)
@@ -25,10 +27,10 @@ def unify_cgroups() -> None:
 
     crun runs nothing beside a hybrid hierarchy, not even without cgroups. Nothing changes for the host.
     """
-    if not os.path.ismount(_UNIFIED):
+    if not is_mount_point(_UNIFIED):
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNS):
+    if libc.unshare(namespaces.CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare")
     run(["mount", "--make-rprivate", "/"]).ok()
     run(["mount", "--bind", _UNIFIED, _CGROUPS]).ok()

@@ -20,8 +20,8 @@ def measure(user: User, counts: tuple[int, ...]) -> Section:
             while len(sessions) < count:
                 sessions.append(stack.enter_context(live(user)))
             pairs = [(s.monitor, children(s.monitor)[0].pid) for s in sessions]
-            monitors = [_pss(monitor) for monitor, _ in pairs]
-            inits = [_pss(init) for _, init in pairs]
+            monitors = [pss(monitor) for monitor, _ in pairs]
+            inits = [pss(init) for _, init in pairs]
             both = [sum(pair) for pair in zip(monitors, inits, strict=True)]
             rows += [
                 Row(f"monitor at {count} sessions", "MB", monitors),
@@ -31,7 +31,8 @@ def measure(user: User, counts: tuple[int, ...]) -> Section:
     return Section("memory of an idle session", "PSS: what is shared counts for each in part", rows)
 
 
-def _pss(pid: int) -> float:
+def pss(pid: int) -> float:
+    """Return what a process holds, in MB."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
         for line in file:
             if line.startswith("Pss:"):

@@ -12,7 +12,7 @@ from rich.table import Table
 
 _WIDTH = 130
 """Columns where the output is no terminal."""
-_NUMBERS = ("median", "minimum", "n", "ratio")
+_NUMBERS = ("median", "minimum", "maximum", "n", "ratio")
 
 
 @dataclass
@@ -35,6 +35,10 @@ class Row:
     def minimum(self) -> float:
         return min(self.samples)
 
+    @property
+    def maximum(self) -> float:
+        return max(self.samples)
+
 
 @dataclass
 class Section:
@@ -47,10 +51,13 @@ class Section:
 
 
 def as_json(machine: dict[str, str], sections: Sequence[Section]) -> str:
-    """Return everything, each row with its median, minimum and samples."""
+    """Return everything, each row with its median, minimum, maximum and samples."""
     data = []
     for section in sections:
-        rows = [{**asdict(row), "median": row.median, "minimum": row.minimum} for row in section.rows]
+        rows = [
+            {**asdict(row), "median": row.median, "minimum": row.minimum, "maximum": row.maximum}
+            for row in section.rows
+        ]
         data.append({"title": section.title, "note": section.note, "rows": rows, "absent": section.absent})
     return json.dumps({"machine": machine, "sections": data}, indent=2)
 
@@ -64,11 +71,15 @@ def show(machine: dict[str, str], sections: Sequence[Section]) -> None:
         console.print(f"{name + ':':12} {value}", markup=False)
     for section in sections:
         table = Table(title=section.title, caption=section.note, title_justify="left")
-        for column in ("what", "median", "minimum", "unit", "n", "ratio", "against", "bar"):
+        for column in ("what", "median", "minimum", "maximum", "unit", "n", "ratio", "against", "bar"):
             table.add_column(column, justify="right" if column in _NUMBERS else "left")
         for row in section.rows:
             ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-            figures = (f"{row.median:.2f}", f"{row.minimum:.2f}", row.unit, str(len(row.samples)))
+            figures = (
+                *(f"{x:.2f}" for x in (row.median, row.minimum, row.maximum)),
+                row.unit,
+                str(len(row.samples)),
+            )
             table.add_row(row.name, *figures, ratio, row.against, row.bar)
         console.print()
         console.print(table)

@@ -50,15 +50,15 @@ def debian() -> Iterator[str]:
     name = f"s2c-test-{os.getpid()}/debian:12"
     options = ["--name", name, "--range", "--include", "nginx-light"]
     yield bring(name, "bootstrap", "debian:bookworm", *options)
-    run([CONTROL, "image", "rm", name]).ok()
+    run([CONTROL, "image", "rm", "--force", name]).ok()
 
 
 @pytest.fixture(scope="module")
-def alpine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def alpine(module_directory: Callable[[str], Path]) -> Iterator[str]:
     """Alpine's layout: musl, busybox with all its applets, and a daemon linked with musl."""
     if shutil.which("musl-gcc") is None:
         pytest.skip("musl-tools is not installed")
-    tree = busybox_tree(str(tmp_path_factory.mktemp("alpine") / "tree"))
+    tree = busybox_tree(str(module_directory("alpine") / "tree"))
     for applet in run([f"{tree}/bin/busybox", "--list"]).ok().text.split():
         link = Path(tree, "bin", applet)
         if not link.exists():
@@ -74,7 +74,7 @@ def alpine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     subprocess.run(["musl-gcc", "-o", f"{tree}/bin/daemon", f"{tree}/daemon.c"], check=True)
     name = f"s2c-test-{os.getpid()}/alpine"
     yield bring(name, "import", "--range", name, tree)
-    run([CONTROL, "image", "rm", name]).ok()
+    run([CONTROL, "image", "rm", "--force", name]).ok()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from support.client import ENVIRONMENT, Client
 from support.data import digest, noise, read_tree, write_tree
 from support.host import run
+from support.ledger import remove_path
 from support.material import busybox_tree, directory, entry, gpt_disk, oci_layout, tar
 from support.sshd import Server
 from support.users import MakeUser
@@ -85,14 +86,16 @@ IMAGES = {
 
 
 @pytest.fixture(scope="module", params=IMAGES)
-def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def image(request: pytest.FixtureRequest, module_directory: Callable[[str], Path]) -> Iterator[str]:
     """An image of the real store, imported by the command that administrators use."""
     kind = str(request.param)
-    source = IMAGES[kind](str(tmp_path_factory.mktemp("image") / kind))
+    place = module_directory("image")
     name = f"s2c-test-{os.getpid()}/{kind}"
-    run([CONTROL, "image", "import", name, source]).ok()
+    run([CONTROL, "image", "import", name, IMAGES[kind](f"{place}/{kind}")]).ok()
+    for made in place.iterdir():  # a disk is large, and what was imported from it is all that is used
+        remove_path(str(made))
     yield name
-    run([CONTROL, "image", "rm", name]).ok()
+    run([CONTROL, "image", "rm", "--force", name]).ok()
 
 
 @pytest.fixture

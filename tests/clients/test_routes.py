@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.client import ENVIRONMENT, Client
-from support.host import run, until
+from support.host import DEADLINE_SECONDS, run, until
 from support.sshd import SFTP_SERVER, Server, free_port
 from support.users import PLAIN, SHELL, MakeUser, User
 
@@ -98,7 +98,7 @@ class Service:
     def stop(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
-        self._thread.join(10)
+        self._thread.join(DEADLINE_SECONDS)
 
 
 @pytest.fixture
@@ -131,14 +131,14 @@ def forwarding(client: Client, *options: str) -> Iterator[subprocess.Popen[bytes
         yield process
     finally:
         process.kill()  # ssh misses a SIGTERM that comes just before it begins to wait
-        process.communicate(timeout=20)
+        process.communicate(timeout=DEADLINE_SECONDS)
 
 
 def read_all(address: tuple[str, int] | str, before: bytes = b"") -> bytes:
     """What a service says; empty when nobody listens or the connection is closed."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     with socket.socket(family) as connection:
-        connection.settimeout(20)
+        connection.settimeout(DEADLINE_SECONDS)
         try:
             connection.connect(address)
             connection.sendall(before)
@@ -238,7 +238,7 @@ def test_tunnel_device(route: Client, marks: str, *, closed: bool) -> None:
                 break
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=DEADLINE_SECONDS)
     if b"Tunnel device open failed" in said:
         pytest.skip("this machine's kernel has no tun device: ssh itself cannot open one")
     assert (b"Server has rejected tunnel device forwarding" in said) is closed, said
@@ -264,7 +264,7 @@ def session(
         pairs = (item.split(b"=", 1) for item in variables_inside.split(b"\0") if b"=" in item)
         yield {os.fsdecode(name): os.fsdecode(value) for name, value in pairs}
     finally:
-        process.communicate(timeout=20)
+        process.communicate(timeout=DEADLINE_SECONDS)
 
 
 def test_agent_socket(contained: Client, marks: str, *, closed: bool) -> None:
@@ -276,7 +276,7 @@ def test_agent_socket(contained: Client, marks: str, *, closed: bool) -> None:
             assert ("SSH_AUTH_SOCK" in given) is not closed
     finally:
         agent.terminate()
-        agent.wait(20)
+        agent.wait(DEADLINE_SECONDS)
 
 
 def test_x11_runs_xauth_on_the_host(contained: Client, marks: str, *, closed: bool) -> None:

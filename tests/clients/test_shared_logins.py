@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pexpect
 import pytest
 from support.client import ENVIRONMENT, Client
-from support.host import processes, run, until
+from support.host import DEADLINE_SECONDS, processes, run, until
+from support.outward import tun
 from support.sshd import Server
 from support.users import MakeUser, User
 
@@ -135,27 +136,41 @@ def test_ansible_without_pipelining(
         until(lambda: not processes(guest.uid), "the container is gone")
 
 
-def test_mosh_needs_a_container_that_lingers_on_the_hosts_network(sshd: Server, make_user: MakeUser) -> None:
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        ("network_mode: host\n", []),
+        (
+            'network_mode: private\nports: ["127.0.0.1:60007:60007/udp"]\n',
+            ["-p", "60007", "--bind-server=any"],
+        ),
+    ],
+    ids=["the host's", "private"],
+)
+def test_mosh_needs_a_container_that_lingers_and_a_port_of_the_hosts(
+    sshd: Server, make_user: MakeUser, network: str, options: list[str]
+) -> None:
     """mosh-server goes on after the login that started it; its UDP port has to be the host's."""
-    guest = make_user(LINGERING + "network_mode: host\n")
-    client = sshd.client(guest)
-    child = pexpect.spawn(
-        "mosh",
-        [f"--ssh=ssh -F {client.configuration}", "--experimental-remote-ip=remote", "box"],
-        env={**ENVIRONMENT, "LC_ALL": "C.UTF-8"},
-        timeout=30,
-        dimensions=(24, 80),
-    )
-    try:
-        child.expect(r"\$ ")
-        child.sendline("echo over-$((40 + 2))")
-        child.expect("over-42")
-        child.sendline("exit")
-        child.expect(pexpect.EOF)
-    finally:
-        child.close(force=True)
-        run([CTL, "kill", "--user", guest.name, "--grace", "3"])
-        until(lambda: not processes(guest.uid), "the container is gone")
+    with tun():
+        guest = make_user(LINGERING + network)
+        client = sshd.client(guest)
+        child = pexpect.spawn(
+            "mosh",
+            [f"--ssh=ssh -F {client.configuration}", *options, "--experimental-remote-ip=remote", "box"],
+            env={**ENVIRONMENT, "LC_ALL": "C.UTF-8"},
+            timeout=DEADLINE_SECONDS,
+            dimensions=(24, 80),
+        )
+        try:
+            child.expect(r"\$ ")
+            child.sendline("echo over-$((40 + 2))")
+            child.expect("over-42")
+            child.sendline("exit")
+            child.expect(pexpect.EOF)
+        finally:
+            child.close(force=True)
+            run([CTL, "kill", "--user", guest.name, "--grace", "3"])
+            until(lambda: not processes(guest.uid), "the container is gone")
 
 
 def test_mosh_fails_where_the_session_takes_its_server_along(client: Client) -> None:

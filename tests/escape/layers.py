@@ -5,7 +5,9 @@ usage: layers.py SCENARIO OPERATION…    prints what ``verify`` reads: a line o
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import sys
 
 PLACE = "/usr/lib/ssh2container/" + os.readlink("/usr/lib/ssh2container/current")
@@ -13,19 +15,14 @@ sys.path.insert(0, PLACE)
 
 from ssh2container.admin.verify import session  # noqa: E402 - the installed one
 from ssh2container.admin.verify.sessions import HELPER  # noqa: E402
+from ssh2container.plan import operations  # noqa: E402
 from ssh2container.plan.make import Plan  # noqa: E402
-from ssh2container.plan.operations import (  # noqa: E402
-    Operation,
-    confinement,
-    filesystem,
-    identity,
-    landlock,
-    limits,
-    network,
-    proc,
-)
+from ssh2container.plan.operations import Operation  # noqa: E402
 
-ROOMS = (confinement, filesystem, identity, landlock, limits, network, proc)
+ROOMS = [
+    importlib.import_module(f"{operations.__name__}.{room.name}")
+    for room in pkgutil.iter_modules(operations.__path__)
+]
 
 
 def kind(name: str) -> type[Operation]:

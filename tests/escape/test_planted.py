@@ -69,7 +69,7 @@ def test_another_kind_of_file_at_a_mount_point_is_refused(place: tuple[User, str
         run(["python3", "-c", f"import socket; socket.socket(socket.AF_UNIX).bind({path!r})"]).ok()
     done = inside(user, "echo ran")
     assert (done.status, done.out) == (125, b"")
-    assert "take away what stands at the target" in done.errors
+    assert "remove what is at the target" in done.errors
 
 
 def test_links_that_come_and_go_while_others_log_in(place: tuple[User, str]) -> None:
@@ -142,5 +142,5 @@ def test_an_image_s_links_at_mount_points_lead_nowhere(ledger: Ledger, make_user
         assert done.ok()
         assert "host-of-the-attacker" not in done.text
     finally:
-        run(["ssh2containerctl", "image", "rm", name])
+        run(["ssh2containerctl", "image", "rm", "--force", name])
         remove_path(tree)

@@ -25,12 +25,14 @@ GROUPS = {
     "Privileges",
     "Processes and IPC",
     "Kernel surface",
+    "Network",
     "Files",
     "Resources and life cycle",
 }
 KEYS = {
     "bastion": {"network_mode", "ulimits.as"},
     "developer": {"ulimits.nproc", "ulimits.as", "userns_mode", "user"},
+    "editor": {"ulimits.nproc", "ulimits.as"},
     "lab": {"ulimits.as"},
     "locked-down": {"ulimits.as"},
 }
@@ -69,7 +71,8 @@ def test_no_attempt_succeeds_under_a_shipped_profile(
     profile: str,
     image: str,
 ) -> None:
-    user = make_user(f"extends: [{profile}]\nimage: {image if profile == 'developer' else 'host'}\n")
+    where = "home: {source: /srv/homes/%u}\n" if profile == "exam" else ""
+    user = make_user(f"extends: [{profile}]\n{where}image: {image if profile == 'developer' else 'host'}\n")
     grant(user)
     home(user)
     report = verify(user)

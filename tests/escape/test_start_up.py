@@ -6,26 +6,21 @@ import os
 import re
 import resource
 import signal
-import tempfile
 
 import pytest
-from support.host import Done, processes, run, until
+from support.host import DEADLINE_SECONDS, processes, until
 from support.leaks import tidy_after_a_killed_monitor
 from support.login import start
-from support.users import SHELL, User
+from support.tracing import traced
+from support.users import User
 
 MARK = "ran-inside"
-
-
-def traced(user: User, *options: str) -> tuple[Done, str]:
-    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
-        command = ["strace", "-f", "-o", log.name, *options, "-u", user.name, SHELL, "-c", f"echo {MARK}"]
-        return run(command, env=user.environment(), cwd=user.home), log.read()
+ECHO = f"echo {MARK}"
 
 
 def calls(user: User) -> dict[str, int]:
     """How often one process of a session makes each call, from the first exec to the last exit."""
-    done, log = traced(user)
+    done, log = traced(user, ECHO)
     assert done.ok().text == MARK + "\n"
     counts: dict[tuple[str, str], int] = {}
     for line in log.splitlines():
@@ -43,7 +38,7 @@ def test_sigkill_at_every_system_call_leaves_nothing(user: User) -> None:
     tried = killed = 0
     for name, count in calls(user).items():
         for number in sorted({1, (count + 1) // 2, count}):
-            done, log = traced(user, "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
+            done, log = traced(user, ECHO, name, fault=f"signal=KILL:when={number}", ends=True)
             tried += 1
             killed += "killed by SIGKILL" in log
             place = f"{name} number {number}: {done}"
@@ -67,7 +62,7 @@ def test_storms_of_signals_during_start_up(user: User, name: str) -> None:
             if number == signal.SIGSTOP:
                 process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGCONT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=DEADLINE_SECONDS)
         assert out in (b"", MARK.encode() + b"\n"), (out, err)
         # Before its first line the interpreter has the default actions: to end by the signal is right.
         assert process.returncode in (0, 125, -number, 128 + number), (process.returncode, err)
@@ -100,7 +95,7 @@ def test_tiny_limits_fail_closed(user: User, name: str, value: int) -> None:
         "os.execv(sys.argv[1], sys.argv[1:])"
     )
     done_process = start(user, "-c", "cat /proc/self/status", before=["/usr/bin/python3", "-ISc", program])
-    out, err = done_process.communicate(timeout=60)
+    out, err = done_process.communicate(timeout=DEADLINE_SECONDS)
     if out:
         assert b"Seccomp:\t2" in out, err
         assert b"NoNewPrivs:\t1" in out

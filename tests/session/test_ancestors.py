@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Callable
 
 from support.client import Client
 from support.host import run
 from support.login import inside, live, login, python_inside
+from support.tracing import traced
 from support.users import SHELL, MakeUser, User
 
 
@@ -134,26 +134,10 @@ def test_term_arrives(client: Client) -> None:
 
 def test_the_image_is_not_copied_at_a_transfer(user: User) -> None:
     """A session that moves one small file writes next to nothing: no file of the image is copied."""
-    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
-        run(
-            [
-                "strace",
-                "-f",
-                "-qq",
-                "-o",
-                log.name,
-                "-e",
-                "trace=write,pwrite64,sendfile,copy_file_range,splice,mkdirat,mkdir,symlinkat,symlink,openat",
-                "-u",
-                user.name,
-                SHELL,
-                "-c",
-                "true",
-            ],
-            env=user.environment(),
-            cwd=user.home,
-        ).ok()
-        lines = log.read().splitlines()
+    writing = ("write", "pwrite64", "sendfile", "copy_file_range", "splice")
+    done, log = traced(user, "true", (*writing, "mkdirat", "mkdir", "symlinkat", "symlink", "openat"))
+    done.ok()
+    lines = log.splitlines()
     written = sum(
         int(match[1]) for line in lines if (match := re.search(r"\bp?write(?:64)?\(.* = (\d+)$", line))
     )

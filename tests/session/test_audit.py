@@ -7,12 +7,14 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
 from support.client import Client
-from support.host import run
+from support.host import DEADLINE_SECONDS, run
 from support.ledger import Ledger
 from support.login import finish, inside, start
 from support.outer import outer
@@ -204,6 +206,48 @@ def test_required_records_are_required(user: User, site: Callable[[str], None], 
     assert inside(user, "echo on").ok().text == "on\n"
 
 
+_FLOOD = f"""
+import contextlib, socket
+end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+end.connect({DEV_LOG!r})
+print("ready", flush=True)
+while True:
+    with contextlib.suppress(BlockingIOError):
+        end.send(b"x")
+"""
+
+
+def test_an_outsiders_flood_refuses_no_login(
+    make_user: MakeUser, other_user: User, site: Callable[[str], None]
+) -> None:
+    """A required record waits for its turn; nobody who floods the log's socket can keep it out."""
+    user = make_user()
+    site("audit: required")
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _FLOOD], stdout=subprocess.PIPE, user=other_user.uid,
+                    group=other_user.gid, extra_groups=[], cwd="/",
+                )
+            )  # fmt: skip
+            stack.callback(process.kill)
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+        for _ in range(8):
+            assert inside(user, "echo in").ok().text == "in\n"
+
+
+def test_what_was_lost_is_counted_in_the_next_record(user: User, syslog: Syslog) -> None:
+    with in_place_of(DEV_LOG), _full_log():
+        session = start(user, "-c", "echo ready; read line")
+        assert session.stdout
+        assert session.stdout.readline() == b"ready\n"
+    finish(session, b"go\n")
+    closed = [record for record in records(syslog, user) if record["event"] == "close"][-1]
+    assert closed["lost"] == "1"
+
+
 def test_a_required_log_that_dies_ends_the_session_with_our_status(
     user: User, site: Callable[[str], None]
 ) -> None:
@@ -223,7 +267,7 @@ def test_the_journal_gets_fields(user: User) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
             journal.bind(JOURNAL)
             os.chmod(JOURNAL, 0o666)
-            journal.settimeout(20)
+            journal.settimeout(DEADLINE_SECONDS)
             inside(user, "exit 3")
             entries = [journal.recv(65536).decode() for _ in range(2)]
     finally:

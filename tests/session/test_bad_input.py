@@ -7,10 +7,11 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from support.host import Done, run, until
+from support.host import DEADLINE_SECONDS, Done, run, until
 from support.ledger import Ledger
 from support.login import finish, inside, login, start
 from support.syslog import Syslog
+from support.tracing import traced
 from support.users import POLICIES, SHELL, MakeUser, User, Users
 
 MARK = "echo ran-inside-or-out"
@@ -286,7 +287,7 @@ def in_user_namespace(user: User, before: str) -> Done:
     for kind in ("uid", "gid"):
         with open(f"/proc/{session.pid}/{kind}_map", "w", encoding="ascii") as file:
             file.write("0 0 65536")
-    out, err = session.communicate(b"go\n", timeout=100)
+    out, err = session.communicate(b"go\n", timeout=DEADLINE_SECONDS)
     return Done(session.returncode, out, err)
 
 
@@ -305,23 +306,7 @@ def test_the_same_kernel_with_user_namespaces_runs_it(user: User) -> None:
 @pytest.mark.parametrize("error", ["EPERM", "ENOSPC", "EINVAL", "EUSERS"])
 def test_clone_refused_by_the_kernel(user: User, error: str) -> None:
     """Hardened Debian and Docker answer EPERM; others ENOSPC; old kernels EINVAL."""
-    command = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=clone",
-        "-e",
-        f"inject=clone:error={error}",
-        "-u",
-        user.name,
-        SHELL,
-        "-c",
-        MARK,
-    ]
-    done = run(command, env=user.environment(), cwd=user.home)
+    done, _ = traced(user, MARK, "clone", fault=f"error={error}")
     assert_clear(done, 125, "namespace")
 
 
@@ -343,6 +328,11 @@ def test_two_names_with_one_uid_are_refused(user: User, ledger: Ledger) -> None:
     try:
         done = inside(user, MARK, environment={"LOGNAME": name, "USER": name})
         assert_clear(done, 126, name, str(user.uid))
+        for shell in (SHELL, "/bin/bash"):
+            run(["usermod", "-s", shell, name]).ok()
+            assert_clear(inside(user, MARK), 126, name, str(user.uid))
+        run(["usermod", "-s", "/usr/sbin/nologin", name]).ok()
+        inside(user, MARK).ok()
     finally:
         run(["userdel", "--force", name])
 

@@ -38,9 +38,9 @@ def test_typing_keeps_a_session(make_user: MakeUser) -> None:
     user = make_user(IDLE % "1s")
     with outer(user, "-c", "echo ready; read line; echo got $line; exec sleep 1000") as session:
         session.expect(b"ready")
-        session.expect(b"any key keeps it")
+        session.expect(b"press any key to keep it open")
         session.send(b"x")
-        session.expect(b"any key keeps it")
+        session.expect(b"press any key to keep it open")
         session.send(b"\r")
         session.expect(b"got x")
         session.expect(b"this session ends now")

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Callable
 
 import pytest
 from support.host import run
-from support.users import SHELL, MakeUser, User
+from support.tracing import traced
+from support.users import MakeUser, User
 
-TRACED = (
-    "mount",
-    "move_mount",
-    "open_tree",
-    "mount_setattr",
-    "pivot_root",
-    "umount2",
-    "prctl",
-    "seccomp",
-    "capset",
-    "keyctl",
-    "landlock_restrict_self",
-)
-INIT = '/init", ["init"]'
+from ssh2container.plan.operations import TRACED_CALLS
 
 
 def explained(user: User) -> list[tuple[str, list[str]]]:
@@ -32,50 +19,35 @@ def explained(user: User) -> list[tuple[str, list[str]]]:
     done = run(["ssh2containerctl", "explain", user.name, "--json", "--", "true"]).ok()
     plan = json.loads(done.text)
     return [
-        (operation["describe"], [call for call in operation["system_calls"] if call in TRACED])
+        (operation["describe"], [call for call in operation["system_calls"] if call in TRACED_CALLS])
         for operation in plan["operations"]
     ]
 
 
 def straced(user: User) -> list[str]:
     """The traced calls of a real session up to the payload's exec: the monitor's, pid 1's, the payload's."""
-    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
-        run(
-            [
-                "strace",
-                "-f",
-                "-qq",
-                "-o",
-                log.name,
-                "-e",
-                "trace=execve," + ",".join(TRACED),
-                "-u",
-                user.name,
-                SHELL,
-                "-c",
-                "true",
-            ],
-            env=user.environment(),
-            cwd=user.home,
-        ).ok()
-        lines = log.read().splitlines()
+    done, log = traced(user, "true", ("execve", "execveat", *TRACED_CALLS))
+    done.ok()
+    lines = log.splitlines()
     by_process: dict[str, list[str]] = {}
     ended: set[str] = set()
     begun: set[str] = set()
     for line in lines:
         match = re.match(r"(\d+) +(\w+)\(", line)
-        # libcap, which python-prctl loads, reads the bounding set when it is loaded; that changes nothing.
-        if not match or "prctl(PR_CAPBSET_READ" in line:
+        # libcap, which python-prctl loads, reads the bounding set when it is loaded; that changes nothing,
+        # and neither does pid 1's name.
+        if not match or "prctl(PR_CAPBSET_READ" in line or "prctl(PR_SET_NAME" in line:
             continue
         pid, name = match.groups()
         calls = by_process.setdefault(pid, [])
-        if name == "execve":
-            # The monitor's own exec is its first call. Pid 1's program begins by leaving to no program of its
-            # own what it brought over that exec (init/main.c); any later exec starts the payload's program.
-            if INIT in line:
-                calls[:] = []
-                begun.add(pid)
-            elif len(by_process) > 1:
+        if name == "execveat":
+            # Pid 1's program begins by leaving to no program of its own what it brought over that exec
+            # (native/init/main.c).
+            calls[:] = []
+            begun.add(pid)
+        elif name == "execve":
+            # The monitor's own exec is its first call; any later one starts the payload's program.
+            if len(by_process) > 1:
                 ended.add(pid)
         elif name == "capset" and pid in begun:
             begun.discard(pid)
@@ -127,3 +99,25 @@ def test_explain_names_what_allows_the_program_and_sets_the_variables(make_user:
         plan = json.loads(run(["ssh2containerctl", "explain", guest.name, "--json", "--", *words]).ok().text)
         assert plan["program_key"] == key
         assert plan["program_origin"].endswith(f"/{guest.name}.yaml:{line}")
+
+
+def test_of_a_user_who_is_not_contained_it_says_so_and_what_would_work(make_user: MakeUser) -> None:
+    """No policy, and the host's shell: enable would be right for one, --leave-groups for the other."""
+    plain, powerful = make_user(None, "/bin/bash"), make_user(None, "/bin/bash", ("adm",))
+    for user, remedy in ((plain, plain.name), (powerful, f"{powerful.name} --leave-groups, ")):
+        for verb in ("show", "explain"):
+            done = run(["ssh2containerctl", verb, user.name])
+            assert done.status == 126
+            assert f"there is no policy for {user.name}: {user.name} is not contained" in done.errors
+            assert "the login shell is /bin/bash" in done.errors
+            assert f"run ssh2containerctl enable {remedy}" in f"{done.errors.rstrip()}"
+    for verb in ("show", "explain"):
+        done = run(["ssh2containerctl", verb, "root"])
+        assert done.status == 126
+        assert "not contained and cannot be" in done.errors
+        assert "enable" not in done.errors
+    contained = make_user(None)
+    assert (
+        f"ssh2containerctl enable {contained.name}"
+        in run(["ssh2containerctl", "show", contained.name]).errors
+    )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-import tempfile
 
 import pytest
-from support.host import Done, processes, run, until
+from support.host import processes, run, until
 from support.leaks import tidy_after_a_killed_monitor
-from support.users import SHELL, User
+from support.tracing import traced
+from support.users import User
 
+CONTROL = "/usr/bin/ssh2containerctl"
 MARK = "ran-inside-or-out"
+ECHO = f"echo {MARK}"
 SET_UP = (
     "mount",
     "move_mount",
@@ -41,20 +43,15 @@ SET_UP = (
 """System calls whose failure must never go unnoticed. Those a session does not make are skipped."""
 
 
-def traced(user: User, *options: str) -> tuple[Done, str]:
-    """A session under strace with ``options``; the second value is strace's own output."""
-    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
-        done = run(
-            ["strace", "-f", "-qq", "-o", log.name, *options, "-u", user.name, SHELL, "-c", f"echo {MARK}"],
-            env=user.environment(),
-            cwd=user.home,
-        )
-        return done, log.read()
+@pytest.fixture(autouse=True)
+def compiled(user: User) -> None:  # noqa: ARG001  # it has to be there
+    """Have the policy compiled: the program that reads it at a login otherwise makes calls of its own."""
+    run([CONTROL, "compile"]).ok()
 
 
 def calls_of_a_session(user: User) -> dict[str, dict[str, int]]:
     """For each process role (monitor, init, payload) how often it makes each call of SET_UP."""
-    done, log = traced(user, "-e", "trace=" + ",".join("?" + name for name in SET_UP))
+    done, log = traced(user, ECHO, SET_UP)
     assert done.ok().text == MARK + "\n"
     order: list[str] = []
     counts: dict[str, dict[str, int]] = {}
@@ -98,7 +95,7 @@ def test_an_error_in_the_set_up_ends_the_session(user: User, name: str) -> None:
     occurrences = max(calls.get(name, 0) for calls in counts.values())
     assert occurrences, f"a session makes no {name}: remove it from the list"
     for number in range(1, occurrences + 1):
-        done, _ = traced(user, "-e", f"trace={name}", "-e", f"inject={name}:error=EIO:when={number}")
+        done, _ = traced(user, ECHO, name, fault=f"error=EIO:when={number}")
         place = f"{name} number {number}: {done}"
         assert done.status in (125, 126), place
         assert done.out == b"", place
@@ -114,7 +111,7 @@ def test_an_error_in_dropping_rights_ends_the_session(user: User, name: str) -> 
     occurrences = max(calls.get(name, 0) for calls in counts.values())
     assert occurrences
     for number in range(1, occurrences + 1):
-        done, log = traced(user, "-e", f"trace={name}", "-e", f"inject={name}:error=EPERM:when={number}")
+        done, log = traced(user, ECHO, name, fault=f"error=EPERM:when={number}")
         injected = log.count("(INJECTED)")
         assert done.out == b"" or injected == 0, f"{name} number {number}: {done}\n{log}"
         assert done.status in (125, 126), f"{name} number {number}: {done}\n{log}"
@@ -131,12 +128,12 @@ def test_death_in_the_set_up_leaves_nothing(user: User, name: str) -> None:
     if name == "execve" and occurrences > 1:
         occurrences -= 1  # strace counts the one by which it starts the shell, but puts no fault there
     for number in range(1, occurrences + 1, 1 + occurrences // 6):
-        done, _ = traced(user, "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={number}")
+        done, _ = traced(user, ECHO, name, fault=f"signal=KILL:when={number}")
         assert done.status != 0, f"{name} number {number}"
         until(lambda: not processes(user.uid), f"nothing is left after death at {name} number {number}")
         tidy_after_a_killed_monitor(user)
 
 
 def test_strace_itself_does_not_disturb(user: User) -> None:
-    done, _ = traced(user, "-e", "trace=none")
+    done, _ = traced(user, ECHO, "none")
     assert done.ok().text == MARK + "\n"

@@ -304,7 +304,6 @@ def test_etc_is_curated(user: User) -> None:
         "fstab",
         "crontab",
         "cron.d",
-        "pam.d",
         "security",
         "apt",
         "systemd",
@@ -315,6 +314,11 @@ def test_etc_is_curated(user: User) -> None:
         assert secret not in listed
     assert {"passwd", "group", "hosts", "nsswitch.conf", "hostname"} <= listed
     assert inside(user, "find / -xdev -name 'ssh_host_*' 2>/dev/null; cat /etc/shadow").out == b""
+    # Ours says why nothing that asks libpam works inside, and lets nobody in.
+    assert inside(user, "ls -A /etc/pam.d/").ok().text == "other\n"
+    rules = inside(user, "cat /etc/pam.d/other").ok().text.splitlines()
+    assert {rule.split()[2] for rule in rules} == {"pam_echo.so", "pam_deny.so"}
+    assert {rule.split()[0] for rule in rules} == {"account", "auth", "password", "session"}
 
 
 def test_passwd_and_group_name_the_user_and_nobody_else_of_the_host(user: User, other_user: User) -> None:

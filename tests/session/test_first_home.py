@@ -37,8 +37,8 @@ def test_two_first_logins_at_once(make_user: MakeUser) -> None:
 
 
 def test_explain_makes_nothing(make_user: MakeUser) -> None:
-    """Looking at the plan leaves the user's home as it is."""
+    """Looking at the plan leaves the user's home as it is, and says what the login will say."""
     user = make_user(policy=POLICY)
-    done = run(["/usr/bin/ssh2containerctl", "explain", user.name, "--", "true"])
-    assert done.status == 126
+    done = run(["/usr/bin/ssh2containerctl", "explain", user.name, "--", "true"]).ok()
+    assert f"open the source {user.home}/box of home, writable" in done.text
     assert not os.path.exists(f"{user.home}/box")

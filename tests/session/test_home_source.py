@@ -12,8 +12,8 @@ import pytest
 from support.ledger import Ledger
 from support.users import User
 
-from ssh2container.admin.enrol.account import find
-from ssh2container.admin.enrol.changes import HomeSource
+from ssh2container.admin.account import find
+from ssh2container.admin.accounts.home_source import HomeSource
 from ssh2container.errors import SessionError
 
 

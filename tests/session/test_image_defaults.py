@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,14 +25,14 @@ CONFIG: dict[str, object] = {
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def image(module_directory: Callable[[str], Path]) -> Iterator[str]:
     """An image without a shell, of one program."""
     layer = tar([directory("app"), entry("app/busybox", Path(BUSYBOX).read_bytes(), mode=0o755)])
-    layout = oci_layout(str(tmp_path_factory.mktemp("layout")), [layer], CONFIG)
+    layout = oci_layout(str(module_directory("layout")), [layer], CONFIG)
     name = f"s2c-test-{os.getpid()}/{secrets.token_hex(3)}"
     run([CONTROL, "image", "import", name, f"oci:{layout}"]).ok()
     yield name
-    run([CONTROL, "image", "rm", name]).ok()
+    run([CONTROL, "image", "rm", "--force", name]).ok()
 
 
 def test_entrypoint_and_cmd_where_there_is_no_shell(image: str, make_user: MakeUser) -> None:
@@ -60,10 +60,10 @@ def test_a_shell_of_the_policy_comes_first(image: str, make_user: MakeUser) -> N
 
 
 def test_the_shell_that_is_told_is_one_that_the_image_has(
-    make_user: MakeUser, tmp_path_factory: pytest.TempPathFactory
+    make_user: MakeUser, module_directory: Callable[[str], Path]
 ) -> None:
     """Editors, tmux and su start what SHELL and /etc/passwd say; the policy's first is not everywhere."""
-    tree = busybox_tree(str(tmp_path_factory.mktemp("tree")))
+    tree = busybox_tree(str(module_directory("tree")))
     os.symlink("/bin/nothing", f"{tree}/bin/bash")
     tools = tempfile.mkdtemp(dir="/srv")
     os.chmod(tools, 0o755)
@@ -80,4 +80,4 @@ def test_the_shell_that_is_told_is_one_that_the_image_has(
         assert login(host, "-c", "echo $SHELL").ok().text == "/usr/bin/dash\n"
     finally:
         shutil.rmtree(tools)
-        run([CONTROL, "image", "rm", name]).ok()
+        run([CONTROL, "image", "rm", "--force", name]).ok()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -10,27 +11,27 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from support.host import DEADLINE_SECONDS
 from support.material import busybox_tree
 
-from ssh2container.admin.images import importing, manifest
-from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images import import_, manifest
 from ssh2container.admin.images.sources.choose import choose
-from ssh2container.admin.images.store import Store, Version
+from ssh2container.admin.images.store.store import Store, Version
+from ssh2container.admin.images.unpack.rules import Limits
 from ssh2container.plan.image import Image
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DEADLINE_SECONDS = 30
 
 PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
-from ssh2container.admin.images import edit
-from ssh2container.admin.images.store import Store
+from ssh2container.admin.images.edit import edit
+from ssh2container.admin.images.store.store import Store
 def decide(status, changes):
     print("DECIDE", status, sorted(changes), flush=True)
-    return {keep!r} and status == 0
+    return "" if {keep!r} and status == 0 else "not wanted"
 work = edit.Work(tuple(sys.argv[1:]), network=False, name="lab")
-print("KEPT", edit.edit(Store({store!r}), "lab", work, decide, lambda *_: None) is not None)
+print("KEPT", edit.edit(Store({store!r}), "lab", work, decide, lambda *_: None).version is not None)
 """
 
 
@@ -42,7 +43,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def lab(store: Store, tmp_path: Path) -> Version:
     tree = busybox_tree(str(tmp_path / "tree"))
-    return importing.bring(store, "lab", choose(tree), Limits(), lambda *_: None)
+    return import_.bring(store, "lab", choose(tree), Limits(), lambda *_: None)
 
 
 def program(store: Store, *, keep: bool) -> list[str]:
@@ -156,6 +157,11 @@ def test_a_shell_on_a_terminal(store: Store) -> None:
     child.expect(r"[#$] ")
     child.sendline("busybox stty size")
     child.expect("20 60")
+    child.sendline("printf '\\033]0;title\\007\\033[c\\033[32mgreen\\n'")
+    child.expect(r"\x1b\[32mgreen\r\n")
+    assert child.before
+    assert "\x1b]0" not in child.before
+    assert "\x1b[c" not in child.before
     child.sendline("echo from-the-shell > /typed; exit 0")
     child.expect(r"DECIDE 0 \['typed: added'\]")
     child.expect("KEPT True")
@@ -163,12 +169,93 @@ def test_a_shell_on_a_terminal(store: Store) -> None:
     assert path_of(store, "typed").read_text() == "from-the-shell\n"
 
 
+@pytest.mark.usefixtures("lab")
+def test_a_command_never_has_the_administrators_terminal(store: Store) -> None:
+    """Standard output is a pipe; standard input and error are a terminal, and what is inside gets another."""
+    script = "printf '\\033]52;c;AAAA\\007shown\\n' >&2; test -t 2 && echo terminal"
+    script += "; (exec 3<>/proc/self/fd/0) && echo opened; (exec 3<>/proc/self/fd/2) && echo opened; exit 3"
+    line = shlex.join([*program(store, keep=False), "/bin/sh", "-c", script])
+    child = pexpect.spawn("/bin/bash", ["-c", f"{line} | cat"], timeout=DEADLINE_SECONDS, encoding="utf-8")
+    child.expect(pexpect.EOF)
+    assert child.before
+    assert "shown" in child.before
+    assert "terminal" in child.before
+    assert "opened" not in child.before
+    assert "\x1b]52" not in child.before
+
+
 def test_an_image_that_lacks_a_directory_and_has_a_link_there_is_refused(
     store: Store, tmp_path: Path
 ) -> None:
     tree = busybox_tree(str(tmp_path / "hostile"))
     os.symlink("/etc", f"{tree}/proc")
-    importing.bring(store, "lab", choose(tree), Limits(), lambda *_: None)
+    import_.bring(store, "lab", choose(tree), Limits(), lambda *_: None)
     output = run(store, "true")
     assert "/proc of the image is no directory" in output
     assert "KEPT False" in output
+
+
+MOVED = """
+import sys
+sys.path.insert(0, {root!r})
+from ssh2container.admin.images import import_
+from ssh2container.admin.images.edit import edit
+from ssh2container.admin.images.unpack.rules import Limits
+from ssh2container.admin.images.sources.choose import choose
+from ssh2container.admin.images.store.store import Store
+store = Store({store!r})
+def decide(status, changes):
+    {meanwhile}
+    return ""
+work = edit.Work(("busybox", "touch", "/mine"), network=False, name="lab")
+done = edit.edit(store, "lab", work, decide, lambda *_: None)
+print("NAME", done.name, done.version.digest)
+"""
+MEANWHILE = {
+    "edited": 'theirs = edit.Work(("busybox", "touch", "/theirs"), network=False, name="lab"); '
+    'edit.edit(store, "lab", theirs, lambda *_: "", lambda *_: None)',
+    "imported": 'import_.bring(store, "lab", choose({other!r}), Limits(), lambda *_: None)',
+    "removed": 'store.unname("lab")',
+}
+
+
+@pytest.mark.parametrize("what", MEANWHILE)
+@pytest.mark.usefixtures("lab")
+def test_a_name_that_has_moved_meanwhile_keeps_what_it_has(what: str, store: Store, tmp_path: Path) -> None:
+    """And the second result is kept beside it."""
+    other = tmp_path / "other"
+    (other / "etc").mkdir(parents=True)
+    script = MOVED.format(root=ROOT, store=store.path, meanwhile=MEANWHILE[what].format(other=str(other)))
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    _, name, digest = result.stdout.split()
+    assert name.startswith("lab-edited-")
+    names = store.names()
+    assert names.pop(f"{name}:latest" if f"{name}:latest" in names else name) == digest
+    if what == "removed":
+        assert names == {}
+    else:
+        found = os.listdir(f"{store.path}/trees/{names['lab'][7:]}/root")
+        assert "mine" not in found
+        assert ("theirs" in found) == (what == "edited")
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize(
+    ("argv", "status"), [(["touch", "/by-name"], 0), (["no-such-program"], 127), (["/etc/passwd"], 126)]
+)
+def test_a_command_is_looked_for_inside(argv: list[str], status: int, store: Store, tmp_path: Path) -> None:
+    os.symlink("busybox", tmp_path / "tree/bin/touch")
+    import_.bring(store, "lab", choose(str(tmp_path / "tree")), Limits(), lambda *_: None)
+    result = subprocess.run(
+        [*program(store, keep=True), *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if status:
+        assert f"image edit: cannot run {argv[0]}" in result.stderr
+        assert "KEPT False" in result.stdout
+    else:
+        assert "DECIDE 0 ['by-name: added']" in result.stdout
+        assert path_of(store, "by-name").exists()

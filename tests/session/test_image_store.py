@@ -6,25 +6,30 @@ import contextlib
 import json
 import multiprocessing
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.host import until
+from support.host import DEADLINE_SECONDS, until
 from support.material import directory, entry, symlink, tar
 
-from ssh2container.admin.images import check, collect, ids, importing, manifest, shifting, streams
-from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images import ids, import_, manifest
+from ssh2container.admin.images.sources import directory as directory_source
 from ssh2container.admin.images.sources.choose import choose
-from ssh2container.admin.images.store import Store, Version
+from ssh2container.admin.images.sources.directory import Directory
+from ssh2container.admin.images.store import gc, shift, verify
+from ssh2container.admin.images.store.store import MovedError, Store, Version
+from ssh2container.admin.images.unpack import streams
+from ssh2container.admin.images.unpack.rules import Limits
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.image import Image
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-DEADLINE_SECONDS = 20
 
 STEPS = (
     "os.mkdir",
@@ -38,10 +43,10 @@ STEPS = (
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from ssh2container.admin.images import importing
-from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images import import_
+from ssh2container.admin.images.unpack.rules import Limits
 from ssh2container.admin.images.sources.choose import choose
-from ssh2container.admin.images.store import Store
+from ssh2container.admin.images.store.store import Store
 left = {number}
 def hook(event, arguments):
     global left
@@ -50,7 +55,7 @@ def hook(event, arguments):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
-importing.bring(Store({store!r}), "name", choose({source!r}), Limits(), lambda *_: None)
+import_.bring(Store({store!r}), "name", choose({source!r}), Limits(), lambda *_: None)
 """
 
 
@@ -74,12 +79,12 @@ def archive(path: Path, marker: bytes, size: int = 1000) -> str:
 
 
 def bring(store: Store, name: str, source: str) -> Version:
-    return importing.bring(store, name, choose(source), Limits(), lambda *_: None)
+    return import_.bring(store, name, choose(source), Limits(), lambda *_: None)
 
 
 def sound(store: Store) -> None:
     for version in store.versions().values():
-        assert list(check.problems(store, version, lambda *_: None)) == []
+        assert list(verify.problems(store, version, lambda *_: None)) == []
 
 
 def marker(store: Store) -> bytes:
@@ -116,7 +121,7 @@ def test_killed_at_every_step_the_store_is_as_before_or_after(store: Store, tmp_
         until(lambda: not our_processes(store), "no process of the import is left")
         if not completed:
             store.point("name", before)
-            collect.collect(store, policies=str(tmp_path / "none"))
+            gc.collect(store, policies=str(tmp_path / "none"))
             assert os.listdir(f"{store.path}/staging") == []
             assert set(os.listdir(f"{store.path}/trees")) == {before.hexadecimal}
     steps_at_least = 20
@@ -128,13 +133,14 @@ def test_killed_at_every_step_the_store_is_as_before_or_after(store: Store, tmp_
 def test_terminated_it_cleans_up_at_once(number: signal.Signals, store: Store) -> None:
     """Ctrl-C or a lost terminal in mid-import leaves nothing, without waiting for the next command."""
     code = f"""
-import signal, sys
+import select, signal, sys
 sys.path.insert(0, {ROOT!r})
-from ssh2container.admin.images.store import Store
+from ssh2container.admin.images.store.store import Store
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 with Store({store.path!r}).stage():
     print("staged", flush=True)
-    sys.stdin.read()
+    while True:  # what is noted just before a wait does not end it
+        select.select([], [], [], 0.1)
 """
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -143,6 +149,41 @@ with Store({store.path!r}).stage():
         assert process.stdout.readline() == b"staged\n"
         assert len(os.listdir(f"{store.path}/staging")) == 1
         process.send_signal(number)
+        process.wait(DEADLINE_SECONDS)
+    assert os.listdir(f"{store.path}/staging") == []
+
+
+def test_signalled_again_it_still_cleans_up(store: Store, tmp_path: Path) -> None:
+    """A lost terminal signals all of its foreground, and once more when the shell ends."""
+    slow = tmp_path / "bin"
+    slow.mkdir()
+    (slow / "rm").write_text('#!/bin/sh\necho removing\nread go\nexec /bin/rm "$@"\n')
+    (slow / "rm").chmod(0o755)
+    code = f"""
+import select, subprocess, sys
+sys.path.insert(0, {ROOT!r})
+from ssh2container.admin import durable
+from ssh2container.admin.images.store.store import Store
+durable.subprocess.run = lambda command, **_: subprocess.Popen(command).wait()  # what it says is ours to read
+with Store({store.path!r}).stage():
+    print("staged", flush=True)
+    while True:  # what is noted just before a wait does not end it
+        select.select([], [], [], 0.1)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PATH": f"{slow}:/usr/bin:/bin"}, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"staged\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == b"removing\n"
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            os.killpg(process.pid, number)
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
         process.wait(DEADLINE_SECONDS)
     assert os.listdir(f"{store.path}/staging") == []
 
@@ -175,12 +216,25 @@ def test_a_full_disk_leaves_the_store_as_it_was(what: str, small_disk: Store, tm
 def test_a_full_disk_while_shifting_leaves_the_store_as_it_was(small_disk: Store, tmp_path: Path) -> None:
     version = bring(small_disk, "name", archive(tmp_path / "old.tar", b"old", 4 << 20))
     with pytest.raises(SessionError):
-        shifting.ensure(small_disk, version, lambda *_: None, ids.Range(700_000))
+        shift.ensure(small_disk, version, lambda *_: None, ids.Range(700_000))
     assert os.listdir(f"{small_disk.path}/staging") == []
     image = Image.find("name", small_disk.path)
     os.close(image.lock)
-    assert image.range_root == ""
+    assert image.range_count == 0
+    assert os.listdir(small_disk.shifted_trees) == []
     sound(small_disk)
+
+
+def test_an_update_does_not_undo_what_came_meanwhile(store: Store, tmp_path: Path) -> None:
+    """Neither a newer import of the name, nor that it was removed."""
+    first = bring(store, "name", archive(tmp_path / "one.tar", b"one"))
+    second = bring(store, "name", archive(tmp_path / "two.tar", b"two"))
+    for gone in (False, True):
+        if gone:
+            store.unname("name")
+        with pytest.raises(MovedError):
+            store.point("name", first, instead_of=first.digest)
+        assert store.names() == ({} if gone else {"name": second.digest})
 
 
 def _import_in_a_process(path: str, name: str, source: str) -> None:
@@ -216,6 +270,56 @@ def test_the_same_content_from_two_sources_is_one_version(store: Store, tmp_path
     assert store.origin("b")["kind"] == "directory"
 
 
+def test_the_second_import_of_the_same_content_counts(store: Store, tmp_path: Path) -> None:
+    """What it says is told and kept under its name, and its times are on the disk."""
+    first = bring(store, "a", archive(tmp_path / "x.tar", b"same"))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    subprocess.run(["tar", "-xf", str(tmp_path / "x.tar"), "-C", str(tree)], check=True)
+    os.chmod(f"{tree}/big", 0o4644)
+    os.mkfifo(f"{tree}/pipe")
+    for name in ("big", "etc"):
+        os.utime(f"{tree}/{name}", (5, 5))
+    shift.ensure(store, first, lambda *_: None, ids.Range(700_000))
+    second = bring(store, "b", str(tree))
+    assert first.digest == second.digest
+    told = {"set-user-id and set-group-id bits removed": ["big"], "devices and FIFOs left out": ["pipe"]}
+    names = {what: [name.removeprefix("./") for name in found] for what, found in told.items()}
+    kept = store.origin("b")["neutralised"]
+    assert {what: [name.removeprefix("./") for name in found] for what, found in kept.items()} == names
+    assert second.info["neutralised"] == kept
+    assert store.origin("a")["neutralised"] == {}
+    for place in (f"{store.tree(first)}/root", store.shifted(first, 700_000)):
+        for name in ("big", "etc"):
+            assert os.stat(f"{place}/{name}").st_mtime == 5
+    sound(store)
+
+
+def test_a_live_directory_is_imported_with_a_warning(store: Store, tmp_path: Path) -> None:
+    """A file that grows while tar reads it is no reason to give up; the warning names it."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "log").write_bytes(b"x" * (1 << 20))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tree}/socket")
+
+    class Live(Directory):
+        """Grows when tar has begun, and waits for its reader."""
+
+        def streams(self, *_: object) -> Iterator[streams.Stream]:
+            made = directory_source.stream(self.reference)
+            assert made.output is not None
+            select.select([made.output], [], [], DEADLINE_SECONDS)
+            with (tree / "log").open("ab") as file:
+                file.write(b"more")
+            yield made
+
+    version = import_.bring(store, "name", Live(str(tree)), Limits(), lambda *_: None)
+    assert "log: file changed as we read it" in version.info["warnings"]
+    assert version.info["neutralised"]["sockets left out"] == ["socket"]
+    assert os.stat(f"{store.tree(version)}/root/log").st_size == 1 << 20
+
+
 def test_the_order_of_members_and_the_umask_change_nothing(store: Store, tmp_path: Path) -> None:
     entries = [directory("d"), entry("d/a", b"1"), entry("b", b"2", mode=0o600)]
     (tmp_path / "one.tar").write_bytes(tar(entries))
@@ -238,12 +342,12 @@ def test_gc_leaves_a_version_that_a_session_holds(store: Store, tmp_path: Path) 
     store.unname("name")
     with pytest.raises(Refusal):
         Image.find("name", store.path)
-    assert [fate.kept for fate in collect.collect(store, policies=nothing)] == ["a session runs in it"]
+    assert [fate.kept for fate in gc.collect(store, policies=nothing)] == ["a session runs in it"]
     assert Path(image.root, "etc/marker").read_bytes() == b"x"
     os.close(image.lock)
-    assert [fate.kept for fate in collect.collect(store, dry_run=True, policies=nothing)] == [""]
+    assert [fate.kept for fate in gc.collect(store, dry_run=True, policies=nothing)] == [""]
     assert os.path.isdir(store.tree(version))
-    collect.collect(store, policies=nothing)
+    gc.collect(store, policies=nothing)
     assert os.listdir(f"{store.path}/trees") == os.listdir(f"{store.path}/digests") == []
 
 
@@ -268,10 +372,10 @@ def test_gc_leaves_a_version_that_is_mounted_somewhere(store: Store, tmp_path: P
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stdout.readline() == b"mounted\n"
-        assert [fate.kept for fate in collect.collect(moved, policies=nothing)] == ["a session runs in it"]
+        assert [fate.kept for fate in gc.collect(moved, policies=nothing)] == ["a session runs in it"]
         process.stdin.close()
         process.wait(DEADLINE_SECONDS)
-    collect.collect(moved, policies=nothing)
+    gc.collect(moved, policies=nothing)
     assert moved.versions() == {}
 
 
@@ -284,7 +388,7 @@ def test_gc_in_the_middle_of_an_import_takes_nothing_of_it(times: int, store: St
             nothing = streams.Unpacked(1, 0, {})
             version = store.publish(staging, nothing, streams.Defaults(), {"kind": "test"}, lambda *_: None)
             if number == times - 1:
-                fates = collect.collect(store, policies=str(tmp_path / "none"))
+                fates = gc.collect(store, policies=str(tmp_path / "none"))
                 assert [fate.kept for fate in fates] == ["a session runs in it"]
                 store.point("name", version)
     os.close(Image.find("name", store.path).lock)
@@ -296,7 +400,7 @@ def test_gc_leaves_what_a_policy_pins(store: Store, tmp_path: Path) -> None:
     policies = tmp_path / "etc/users"
     policies.mkdir(parents=True)
     (policies / "alice.yaml").write_text(f"image: name@{version.digest}\n")
-    fates = collect.collect(store, policies=str(tmp_path / "etc"))
+    fates = gc.collect(store, policies=str(tmp_path / "etc"))
     assert fates[0].kept.startswith("a policy pins it")
     os.close(Image.find(f"name@{version.digest}", store.path).lock)
 
@@ -334,10 +438,10 @@ def change(what: str, root: str) -> None:
 @pytest.mark.parametrize("tree", ["root", "range"])
 def test_verify_names_what_was_changed(what: str, tree: str, store: Store, tmp_path: Path) -> None:
     version = bring(store, "name", archive(tmp_path / "x.tar", b"x"))
-    version = shifting.ensure(store, version, lambda *_: None, ids.Range(700_000))
+    version = shift.ensure(store, version, lambda *_: None, ids.Range(700_000))
     sound(store)
-    change(what, f"{store.tree(version)}/{'root' if tree == 'root' else 'range-700000'}")
-    found = list(check.problems(store, version, lambda *_: None))
+    change(what, f"{store.tree(version)}/root" if tree == "root" else store.shifted(version, 700_000))
+    found = list(verify.problems(store, version, lambda *_: None))
     assert found
     assert all(sentence.startswith("root/" if tree == "root" else "range-700000/") for sentence in found)
     assert what in " ".join(found)
@@ -346,13 +450,13 @@ def test_verify_names_what_was_changed(what: str, tree: str, store: Store, tmp_p
 def test_verify_notices_a_changed_manifest_and_repairs_records(store: Store, tmp_path: Path) -> None:
     version = bring(store, "name", archive(tmp_path / "x.tar", b"x"))
     Path(store.tree(version), "record").write_bytes(b"garbage")
-    assert any("record" in sentence for sentence in check.problems(store, version, lambda *_: None))
+    assert any("record" in sentence for sentence in verify.problems(store, version, lambda *_: None))
     store.write_record(version)
     sound(store)
     version.info["defaults"]["user"] = "root"
     Path(store.tree(version), "info.json").write_text(json.dumps(version.info))
     changed = store.versions()[version.digest]
-    assert any("info.json" in sentence for sentence in check.problems(store, changed, lambda *_: None))
+    assert any("info.json" in sentence for sentence in verify.problems(store, changed, lambda *_: None))
 
 
 def test_nobody_but_root_owns_or_may_change_what_single_maps_run(store: Store, tmp_path: Path) -> None:
@@ -361,7 +465,7 @@ def test_nobody_but_root_owns_or_may_change_what_single_maps_run(store: Store, t
     entries = [directory("tmp", mode=0o1777), directory("spool", mode=0o2777), directory("mail", mode=0o2775)]
     entries += [entry("a", b"1", uid=1000, gid=100, mode=0o666), entry("b", b"2", uid=1000, mode=0o4770)]
     path.write_bytes(tar([*entries, symlink("l", "a")]))
-    version = shifting.ensure(store, bring(store, "name", str(path)), lambda *_: None, ids.Range(700_000))
+    version = shift.ensure(store, bring(store, "name", str(path)), lambda *_: None, ids.Range(700_000))
     image = Image.find("name", store.path)
     os.close(image.lock)
     for where, directories, files in os.walk(image.root):
@@ -369,7 +473,7 @@ def test_nobody_but_root_owns_or_may_change_what_single_maps_run(store: Store, t
             status = os.lstat(f"{where}/{name}")
             assert (status.st_uid, status.st_gid) == (0, 0), name
             assert name == "l" or not status.st_mode & 0o022, name
-    for where, directories, files in os.walk(image.range_root):
+    for where, directories, files in os.walk(store.shifted(version, 700_000)):
         for name in [".", *directories, *files]:
             status = os.lstat(f"{where}/{name}")
             assert status.st_uid >= 700_000
@@ -385,12 +489,13 @@ def test_the_range_tree_has_the_images_owners_shifted(store: Store, tmp_path: Pa
     path = tmp_path / "x.tar"
     owners = {"a": (0, 0), "b": (1000, 8), "c": (65534, 0)}
     path.write_bytes(tar([entry(name, b"x", uid=uid, gid=gid) for name, (uid, gid) in owners.items()]))
-    version = shifting.ensure(store, bring(store, "name", str(path)), lambda *_: None, ids.Range(700_000))
+    version = shift.ensure(store, bring(store, "name", str(path)), lambda *_: None, ids.Range(700_000))
     image = Image.find("name", store.path)
     os.close(image.lock)
-    assert image.require_range() == f"{store.tree(version)}/range-700000"
+    tree = store.shifted(version, 700_000)
+    assert tree.endswith("/" + image.require_range())
     for name, (uid, gid) in owners.items():
-        plain, shifted = os.stat(f"{image.root}/{name}"), os.stat(f"{image.range_root}/{name}")
+        plain, shifted = os.stat(f"{image.root}/{name}"), os.stat(f"{tree}/{name}")
         assert (shifted.st_uid, shifted.st_gid) == (700_000 + uid, 700_000 + gid)
         assert plain.st_mtime == shifted.st_mtime
     assert image.inside_id == 1001

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.host import until
+from support.host import DEADLINE_SECONDS, until
 
-from ssh2container.admin.images import closure, transfers
-from ssh2container.admin.images.metadata import PROGRAMS
+from ssh2container.admin.images.tools import closure, transfers
+from ssh2container.admin.images.unpack.metadata import PROGRAMS
 
 Inside = Callable[..., "subprocess.CompletedProcess[bytes]"]
 SFTP_INIT = b"\0\0\0\x05\x01\0\0\0\x03"
@@ -27,9 +27,9 @@ def index(tools: str) -> dict[str, tuple[tuple[str, ...], tuple[tuple[str, str],
 
 
 @pytest.fixture(scope="module", params=["patchelf", "loader"])
-def tools(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+def tools(request: pytest.FixtureRequest, module_directory: Callable[[str], Path]) -> str:
     """The directory, made with patchelf, and as on a host without it."""
-    path = str(tmp_path_factory.mktemp("tools"))
+    path = str(module_directory("tools"))
     which = shutil.which
 
     def without(name: str, **more: str) -> str | None:
@@ -68,7 +68,7 @@ def inside(tools: str, tmp_path: Path) -> Inside:
 
     def run(name: str, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         with start(tools, tmp_path, name, *arguments) as process:
-            output, errors = process.communicate(stdin, timeout=30)
+            output, errors = process.communicate(stdin, timeout=DEADLINE_SECONDS)
         return subprocess.CompletedProcess([], process.returncode, output, errors)
 
     return run

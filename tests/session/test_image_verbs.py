@@ -13,7 +13,7 @@ from support.host import run
 from support.material import busybox_tree
 from support.users import MakeUser
 
-from ssh2container.admin.images.store import Store
+from ssh2container.admin.images.store.store import Store
 
 CONTROL = "/usr/bin/ssh2containerctl"
 VERBS = ("import", "bootstrap", "build", "update", "range", "edit", "list", "info", "rm", "gc", "verify")
@@ -28,7 +28,7 @@ def name(tmp_path: Path) -> Iterator[str]:
     done = run([CONTROL, "image", "import", made, tree]).ok()
     assert done.text.startswith(f"{made} is sha256:")
     yield made
-    run([CONTROL, "image", "rm", made])
+    run([CONTROL, "image", "rm", "--force", made])
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -104,7 +104,7 @@ def test_verify_finds_one_changed_byte(name: str) -> None:
         done = run([CONTROL, "image", "verify", name])
         assert done.status == 1
         assert "root/etc/group: content changed" in done.text
-        assert f"make it anew: ssh2containerctl image rm {name}, then import it" in done.text
+        assert f"to repair it: ssh2containerctl image rm --force {name}, then import it" in done.text
     finally:
         path.write_bytes(before)
     run([CONTROL, "image", "verify", name]).ok()

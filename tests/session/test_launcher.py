@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.host import run
+from support.host import DEADLINE_SECONDS, run
 from support.ledger import Ledger
-from support.login import inside, login, start
+from support.login import inside, live, login, start
 from support.users import SHELL, MakeUser, User
 
 SCRIPT = "/usr/lib/ssh2container/login"
@@ -200,7 +200,7 @@ def test_the_interpreter_has_no_environment(user: User) -> None:
             variables = [item for item in file.read().split(b"\0") if item]
         assert not [item for item in variables if not item.startswith(b"LC_CTYPE=")]  # which Python may add
     finally:
-        process.communicate(timeout=20)
+        process.communicate(timeout=DEADLINE_SECONDS)
 
 
 def test_a_directory_is_refused_before_the_interpreter(user: User) -> None:
@@ -215,7 +215,7 @@ def test_a_directory_is_refused_before_the_interpreter(user: User) -> None:
 
 def login_with(user: User, stdin: int) -> tuple[int, bytes, int]:
     process = start(user, "-c", "echo ran", stdin=stdin)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=DEADLINE_SECONDS)
     assert err.startswith(b"ssh2container: ")
     return process.returncode, out, err.count(b"\n")
 
@@ -225,3 +225,11 @@ def test_the_script_of_the_launcher_is_no_way_in(user: User) -> None:
     done = login(user, "-c", "echo ran", before=(SCRIPT,))
     assert (done.status, done.out) in ((125, b""), (126, b""))
     assert "Traceback" not in done.errors
+
+
+def test_neither_lets_a_crash_of_its_own_start_a_core_handler(both: Callable[[], tuple[User, User]]) -> None:
+    """The core limit is one of exactly 1, for the monitor too (core(5))."""
+    for user in both():
+        with live(user) as session, open(f"/proc/{session.monitor}/limits", encoding="ascii") as file:
+            (line,) = [line for line in file if line.startswith("Max core file size")]
+            assert line.split()[4:6] == ["1", "1"]

@@ -95,7 +95,7 @@ def test_network_mode_host_shares_only_the_network(make_user: MakeUser) -> None:
     assert shared == ["net"]
 
 
-@pytest.mark.parametrize("mode", ["private", "bridge", "none-such"])
+@pytest.mark.parametrize("mode", ["bridge", "none-such"])
 def test_other_network_modes_are_refused(make_user: MakeUser, mode: str) -> None:
     guest = make_user(f"image: host\nnetwork_mode: {mode}\n")
     done = inside(guest, "echo inside")
@@ -121,12 +121,12 @@ def test_only_its_own_processes_are_listed(user: User) -> None:
     program = """
 import os
 pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-print(len(pids), pids[0], max(pids) < 100)
+print(len(pids), pids[0])
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(len(status["NSpid"].split()))
 """
-    count, first, small, levels = python_inside(user, program).ok().text.split()
-    assert (int(count), first, small, levels) == (2, "1", "True", "1")
+    count, first, levels = python_inside(user, program).ok().text.split()
+    assert (int(count), first, levels) == (2, "1", "1")
 
 
 def test_the_host_sees_monitor_init_and_payload_as_the_users(user: User) -> None:

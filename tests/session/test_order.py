@@ -20,7 +20,7 @@ import fcntl, json, os, select, sys
 sys.path.insert(0, os.path.realpath("/usr/lib/ssh2container/current"))
 from ssh2container.kernel import namespaces, process, signals
 from ssh2container.plan.account import Account
-from ssh2container.plan.host import Host
+from ssh2container.plan.host import Host, specifier_values
 from ssh2container.plan.make import make
 from ssh2container.plan.request import Request
 from ssh2container.policy import store
@@ -28,12 +28,12 @@ from ssh2container.run import channel, order, packets
 signals.block()
 signals.reset()
 account = Account.current(os.environb)
-policy = store.load(account.name, account.groups)
+policy = store.load(account.name, account.groups).expanded(specifier_values(account, "0123456789"))
 environment = dict(os.environb)
 host = Host.observe(policy, account, "0123456789")
 plan = make(Request.parse([b"-c", b"echo ran"], environment), account, policy, host, environment)
 file = order.new()
-order.write(plan, b"", file)
+order.write(plan.container, plan.payload, b"", file)
 whole = os.pread(file, 1 << 24, 0)
 print(json.dumps(len(whole)))
 sys.stdout.flush()
@@ -50,7 +50,7 @@ for line in sys.stdin:
     told = order.seal(bytes(content))
     ours, theirs = packets.pair()
     pid, pidfd = namespaces.spawn(
-        plan.namespaces, (theirs.fileno(), told, -1), order.opening(plan), waits=False
+        plan.container.namespaces, (theirs.fileno(), told, -1), order.opening(plan.container), waits=False
     )
     theirs.close()
     ours.send(channel.ORDER)

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.enabling import enabling
 from support.host import run
 from support.login import finish, login, start
 from support.material import busybox_tree
 from support.users import MakeUser, User
 
-from ssh2container.admin.enrol.grants import own_range
-from ssh2container.admin.images import collect
+from ssh2container.admin.accounts.grants import own_range
 from ssh2container.admin.images.ids import set_aside
-from ssh2container.admin.images.store import Store
+from ssh2container.admin.images.store import gc
+from ssh2container.admin.images.store.store import Store
 from ssh2container.plan.image import Image
 from ssh2container.plan.ranges import OWN_TREES
 
@@ -24,32 +25,29 @@ CONTROL = "/usr/bin/ssh2containerctl"
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    tree = busybox_tree(str(tmp_path_factory.mktemp("tree")))
+def image(module_directory: Callable[[str], Path]) -> Iterator[str]:
+    tree = busybox_tree(str(module_directory("tree")))
     Path(tree, "etc/secret").write_text("root's\n")
     os.chmod(f"{tree}/etc/secret", 0o600)
     name = "own-" + secrets.token_hex(3)
     run([CONTROL, "image", "import", "--range", name, tree]).ok()
     yield name
-    run([CONTROL, "image", "rm", name]).ok()
+    run([CONTROL, "image", "rm", "--force", name]).ok()
 
 
 @pytest.fixture
 def enabled(image: str, make_user: MakeUser) -> Iterator[Callable[..., User]]:
     """Users with ids of their own, by ``enable``; without, the mount is not made."""
     made: list[User] = []
+    with enabling() as contain:
 
-    def make(more: str = "", *, enable: bool = True) -> User:
-        text = f"image: {image}\nuserns_mode: own_range\nuser: root\nshell: [/bin/sh]\n{more}"
-        user = make_user(policy=text)
-        if enable:
-            made.append(user)
-            run([CONTROL, "enable", user.name]).ok()
-        return user
+        def make(more: str = "", *, enable: bool = True) -> User:
+            text = f"image: {image}\nuserns_mode: own_range\nuser: root\nshell: [/bin/sh]\n{more}"
+            made.append(make_user(policy=text))
+            return contain(made[-1]) if enable else made[-1]
 
-    yield make
+        yield make
     for user in made:
-        run([CONTROL, "disable", user.name]).ok()
         assert not os.path.exists(f"{OWN_TREES}/{user.uid}")
 
 
@@ -88,7 +86,7 @@ def test_root_changes_the_whole_tree_and_the_image_stays(enabled: Callable[..., 
     assert inside(user, "cat /etc/secret; stat -c %u /etc/group") == ["root's", "0"]
     found = Image.find(image)
     os.close(found.lock)
-    assert os.stat(f"{found.range_root}/etc/group").st_uid == found.range_base
+    assert os.stat(f"{Store().shifted_trees}/{found.require_range()}/etc/group").st_uid == found.range_base
 
 
 def test_a_home_that_stays_is_roots_inside(
@@ -131,8 +129,8 @@ def test_a_forged_view_is_not_taken(enabled: Callable[..., User], image: str) ->
     run(["umount", f"{OWN_TREES}/{user.uid}/{base}"]).ok()
     found = Image.find(image)
     os.close(found.lock)
-    fake = f"{OWN_TREES}/{user.uid}/{base}/{found.digest[7:]}"
-    os.makedirs(f"{fake}/range-{found.range_base}")
+    fake = f"{OWN_TREES}/{user.uid}/{base}/{found.require_range()}"
+    os.makedirs(fake)
     assert login(user, "-c", "true").status == 126
     run(["rm", "-r", fake]).ok()
 
@@ -154,7 +152,7 @@ def test_after_a_boot_the_view_is_made_again_and_new_images_are_in_it(
         Path(user.policy_file).write_text("\n".join([f"image: {name}", *text[1:]]) + "\n")
         assert inside(user, "stat -c %u /new") == ["0"]
     finally:
-        run([CONTROL, "image", "rm", name]).ok()
+        run([CONTROL, "image", "rm", "--force", name]).ok()
 
 
 def test_gc_sees_a_session_in_it(enabled: Callable[..., User], image: str) -> None:
@@ -172,7 +170,7 @@ def test_gc_sees_a_session_in_it(enabled: Callable[..., User], image: str) -> No
         os.unlink(f"{store.path}/names/{image}")
         try:
             Path(user.policy_file).write_text("image: host\n")
-            fates = {fate.version.digest: fate.kept for fate in collect.collect(store, dry_run=True)}
+            fates = {fate.version.digest: fate.kept for fate in gc.collect(store, dry_run=True)}
         finally:
             os.symlink(record, f"{store.path}/names/{image}")
             Path(user.policy_file).write_text(text)
@@ -184,5 +182,5 @@ def test_gc_sees_a_session_in_it(enabled: Callable[..., User], image: str) -> No
 def test_explain_says_what_it_costs(enabled: Callable[..., User]) -> None:
     user = enabled()
     text = run([CONTROL, "explain", user.name, "--", "true"], env={**os.environ, "COLUMNS": "300"}).ok().text
-    assert "a mount more on the host" in text
+    assert "one more mount on the host" in text
     assert str(outside(user)) in text

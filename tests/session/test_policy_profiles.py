@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.host import run
 from support.images import grant, ranged_image
+from support.login import inside
 from support.users import MakeUser, User
 
 CONTROL = "/usr/bin/ssh2containerctl"
@@ -65,6 +66,22 @@ PROFILES: dict[str, tuple[str, str]] = {
         can: [login, run ls -l, sftp put a.txt, sftp remove b.txt, sftp rename c.txt, scp put d.txt,
               rsync put e.txt, write /home/USER/f.txt]
         cannot: [write /usr/x, "connect 127.0.0.1:PORT"]
+        """,
+    ),
+    "editor": (
+        KEPT + "linger: 0s\n",  # no later than the test
+        """
+        can: [login, run true, sftp put a.txt, sftp rename b.txt, scp put c.txt, rsync put d.txt,
+              write /home/USER/e.txt, execute /usr/bin/ssh]
+        cannot: [write /usr/x, "connect 127.0.0.1:PORT"]
+        """,
+    ),
+    "exam": (
+        KEPT + "container_per: session\nlinger: 0s\n",
+        """
+        can: [write /tmp/x, write /home/USER/x]
+        cannot: [login, run true, sftp put a.txt, sftp get /etc/hostname, scp get /etc/hostname,
+                 rsync put b.txt, "connect 127.0.0.1:PORT", write /usr/x]
         """,
     ),
     "bastion": (
@@ -211,3 +228,13 @@ def test_a_listed_command_finds_its_files_inside(make_user: MakeUser) -> None:
     assert refused.returncode == 126
     assert "; outside quotes needs a shell" in refused.stderr
     assert "allowed: ls" in refused.stderr
+
+
+def test_patterns_that_multiply_are_ended_before_they_cost_anything(make_user: MakeUser) -> None:
+    """Each ``*/..`` names the same directories once more: of ten, ten times over, there are ten billion."""
+    user = make_user("access: {commands: [echo]}\n")
+    pattern = "/usr/" + "*/../" * 10 + "*"
+    done = inside(user, f"echo {pattern}")
+    assert done.status == 125
+    assert "Argument list too long" in done.errors
+    assert inside(user, "echo /usr/*/../bin").ok().text.split()[:1] == ["/usr/bin/../bin"]

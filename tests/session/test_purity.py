@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-import tempfile
 
 from support.host import run
 from support.login import finish, inside, start
+from support.tracing import traced
 from support.users import SHELL, MakeUser, User
 
 PLAN_UNDER_A_HOOK = """
 import os, sys
 sys.path.insert(0, os.path.realpath("/usr/lib/ssh2container/current"))
 from ssh2container.plan.account import Account
-from ssh2container.plan.host import Host
+from ssh2container.plan.host import Host, specifier_values
 from ssh2container.plan.make import make
 from ssh2container.plan.request import Request
 from ssh2container.policy import store
 account = Account.current(os.environb)
-policy = store.load(account.name, account.groups)
+policy = store.load(account.name, account.groups).expanded(specifier_values(account, "0123456789"))
 environment = dict(os.environb)
 host = Host.observe(policy, account, "0123456789")
 seen = []
@@ -30,7 +30,7 @@ for arguments in ([], [b"-c", b"id"], [b"-c", b"/usr/lib/openssh/sftp-server"]):
     for operation in plan.operations():
         operation.describe()
         operation.calls
-    plan.program.describe()
+    plan.payload.program.describe()
 on = False
 for event in seen:
     print(*event)
@@ -47,10 +47,9 @@ def test_request_and_plan_cause_no_audit_event(user: User) -> None:
 
 def test_nothing_is_imported_or_read_from_our_code_after_the_pivot(user: User) -> None:
     """An import would then read the image's files: code that the image's maker, or the user, wrote."""
-    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
-        trace = ["strace", "-f", "-qq", "-o", log.name, "-e", "trace=%file,clone,fork,vfork"]
-        run([*trace, "-u", user.name, SHELL, "-c", "true"], env=user.environment(), cwd=user.home).ok()
-        lines = log.read().splitlines()
+    done, log = traced(user, "true", ("%file", "clone", "fork", "vfork"))
+    done.ok()
+    lines = log.splitlines()
     (pivot,) = (number for number, line in enumerate(lines) if " pivot_root(" in line)
     monitor = lines[0].split()[0]
     not_ours = {monitor}
@@ -76,14 +75,13 @@ def test_a_compiled_login_reads_no_yaml(make_user: MakeUser) -> None:
     """Counted, not timed: neither the YAML library nor the admin's code is opened."""
     guest = make_user("image: host\n")
     run(["ssh2containerctl", "compile"]).ok()
-    with tempfile.NamedTemporaryFile("r", errors="replace") as log:
-        trace = ["strace", "-f", "-qq", "-o", log.name, "-e", "trace=openat,execve"]
-        run([*trace, "-u", guest.name, SHELL, "-c", "true"], env=guest.environment(), cwd=guest.home).ok()
-        text = log.read()
+    done, text = traced(guest, "true", ("openat", "execve", "execveat"))
+    done.ok()
     assert "/yaml/" not in text
     assert "/admin/" not in text
     assert guest.policy_file not in text
-    programs = re.findall(r'execve\("([^"]+)"', text)
+    # pid 1 is executed by descriptor: no path stands there.
+    programs = re.findall(r'execve(?:at)?\((?:\d+, )?"([^"]*)"', text)
     assert programs[0] == SHELL
     with open(SHELL, "rb") as file:
         launched = file.read(4) == b"\x7fELF"

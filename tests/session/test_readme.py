@@ -65,7 +65,10 @@ def alice(make_user: MakeUser, ledger: Ledger) -> Iterator[User]:
 
 
 def run_as_shown(line: str, user: User) -> Done:
-    return run(["bash", "-c", re.sub(r"\balice\b", user.name, line)], cwd=ROOT)
+    line = re.sub(r"\balice\b", user.name, line)
+    for shown, real in NEEDS.items():
+        line = line.replace(shown, real.replace("%USER%", user.name))
+    return run(["bash", "-c", line], cwd=ROOT)
 
 
 def test_there_are_the_commands_that_the_project_promises() -> None:
@@ -92,6 +95,30 @@ def test_each_command_works_as_shown(alice: User, line: str) -> None:
         assert f"{alice.name}.yaml:" in done.text
 
 
+def test_copied_in_their_order_the_commands_end_in_a_working_login(
+    make_user: MakeUser, ledger: Ledger
+) -> None:
+    """On a machine with nothing but the account and the policy file."""
+    (policy,) = (block for block in blocks("yaml") if "users/alice.yaml" in block)
+    (block,) = (block for block in blocks("console") if "enable alice" in block)
+    for shown, real in NEEDS.items():
+        policy = policy.replace(shown, real)
+    user = make_user(policy.replace("alice", "%USER%"), "/bin/bash")
+    os.rmdir(user.runtime_directory)
+    for real in NEEDS.values():
+        ledger.note_path(real.replace("%USER%", user.name))
+    for line in block.splitlines():
+        command = line.removeprefix("$ sudo ")
+        done = run_as_shown(command, user)
+        if "doctor" not in command:
+            done.ok()
+    assert run(["getent", "passwd", user.name]).text.rstrip().endswith(":/usr/bin/ssh2container")
+    assert run(["su", "-", user.name, "-c", "ls -l /course"]).ok().text == "total 0\n"
+    run(["ssh2containerctl", "disable", "--restore-shell", user.name]).ok()
+    for real in NEEDS.values():
+        run(["rm", "-rf", real.replace("%USER%", user.name)]).ok()
+
+
 def test_the_break_glass_way_leads_to_an_ordinary_shell(alice: User) -> None:
     (line,) = (line for line in commands() if line.startswith("su "))
     done = run(
@@ -104,6 +131,27 @@ def test_every_link_leads_to_a_file() -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", readme())
     assert targets
     assert [target for target in targets if not os.path.exists(f"{ROOT}/{target}")] == []
+
+
+def heading_anchors(path: str) -> set[str]:
+    """The anchors that a renderer makes of the headings of a document."""
+    with open(path, encoding="utf-8") as file:
+        text = re.sub(r"^```.*?^```$", "", file.read(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_into_a_document_leads_to_a_heading() -> None:
+    found = 0
+    for document in ["README.md", *(f"docs/{name}" for name in os.listdir(f"{ROOT}/docs"))]:
+        if document.endswith(".md"):
+            with open(f"{ROOT}/{document}", encoding="utf-8") as file:
+                text = file.read()
+            for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+                path = os.path.join(os.path.dirname(f"{ROOT}/{document}"), target) if target else document
+                assert anchor in heading_anchors(os.path.join(ROOT, path)), f"{document}: {target}#{anchor}"
+                found += 1
+    assert found
 
 
 def test_every_document_links_to_files_that_exist() -> None:

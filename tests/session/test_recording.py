@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import pathlib
 import pwd
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pexpect
 import pytest
-from support.collector import OWNER, PROGRAM, SOCKET, Collecting, collecting
-from support.host import Done, processes, run, until
+from support.collector import OWNER, PROGRAM, SOCKET, Collecting, collecting, recordings_directory
+from support.host import DEADLINE_SECONDS, Done, processes, run, until
 from support.leaks import tidy_after_a_killed_monitor
+from support.ledger import Ledger
 from support.login import inside, login
 from support.outer import outer
 from support.syslog import Syslog
-from support.users import MakeUser, User
+from support.users import MakeUser, User, Users
 
 from ssh2container.record.keeper import BEGIN, GREETING, LARGEST, OUTPUT, head
 
@@ -32,14 +36,14 @@ GO_ON = POLICY.replace("true}", "true, on_failure: go_on}")
 
 @pytest.fixture
 def collector() -> Iterator[Collecting]:
-    with tempfile.TemporaryDirectory(prefix="recordings-") as directory, collecting(directory) as service:
+    with recordings_directory() as directory, collecting(directory) as service:
         yield service
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Collecting]:
     """A collector whose disk has room for half a megabyte."""
-    with tempfile.TemporaryDirectory(prefix="recordings-") as directory:
+    with recordings_directory() as directory:
         run(["mount", "-t", "tmpfs", "-o", "size=512k", "small", directory]).ok()
         try:
             with collecting(directory) as service:
@@ -127,7 +131,7 @@ def test_asciinema_plays_it(make_user: MakeUser, collector: Collecting) -> None:
     record(user, "seq 3; printf '\\033[31mred\\n'")
     path = collector.recording(user.name)
     environment = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/root", "TERM": "xterm"}
-    played = pexpect.run(f"asciinema play --speed 1000 {path}", env=environment, timeout=60)
+    played = pexpect.run(f"asciinema play --speed 1000 {path}", env=environment, timeout=DEADLINE_SECONDS)
     assert isinstance(played, bytes)
     assert played.replace(b"\r\r\n", b"\r\n").endswith(b"1\r\n2\r\n3\r\n\x1b[31mred\r\n")
 
@@ -220,7 +224,7 @@ def test_a_collector_that_hangs_slows_a_flood_then_counts_as_failed(
         session.expect(b"ready")
         collector.signal(signal.SIGSTOP)
         session.send(b"\r")
-        session.expect(b"it cannot be recorded: it takes nothing any more")
+        session.expect(b"it cannot be recorded: it has accepted nothing")
         session.ended()
 
 
@@ -246,6 +250,17 @@ def test_the_user_cannot_reach_the_recordings(make_user: MakeUser, collector: Co
         assert "first" in file.read()
 
 
+@contextlib.contextmanager
+def connected(user: User) -> Iterator[socket.socket]:
+    """A connection to the collector that a process of the user's has made."""
+    with socket.socket(socket.AF_UNIX) as end:
+        connect = f"import socket; socket.socket(fileno={end.fileno()}).connect({SOCKET!r})"
+        subprocess.run(
+            [sys.executable, "-c", connect], pass_fds=(end.fileno(),), user=user.uid, cwd="/", check=True
+        )
+        yield end
+
+
 @pytest.mark.parametrize(
     "greeting",
     [
@@ -255,11 +270,12 @@ def test_the_user_cannot_reach_the_recordings(make_user: MakeUser, collector: Co
         b"x" * 9999,
     ],
 )
-def test_the_collector_refuses_what_is_no_recorder(collector: Collecting, greeting: bytes) -> None:
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(SOCKET)
+def test_the_collector_refuses_what_is_no_recorder(
+    make_user: MakeUser, collector: Collecting, greeting: bytes
+) -> None:
+    with connected(make_user(POLICY)) as stranger:
         stranger.send(greeting)
-        stranger.settimeout(20)
+        stranger.settimeout(DEADLINE_SECONDS)
         assert stranger.recv(4096).startswith(b"error ")
         assert stranger.recv(4096) == b""
     assert [name for _, _, files in os.walk(collector.directory) for name in files] == []
@@ -274,16 +290,18 @@ def test_the_collector_refuses_what_is_no_recorder(collector: Collecting, greeti
         head(OUTPUT, LARGEST + 1, 0),
     ],
 )
-def test_the_collector_refuses_what_is_no_recording(collector: Collecting, frames: bytes) -> None:
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(SOCKET)
+def test_the_collector_refuses_what_is_no_recording(
+    make_user: MakeUser, collector: Collecting, frames: bytes
+) -> None:
+    user = make_user(POLICY)
+    with connected(user) as stranger:
         stranger.send(GREETING + b"0123456789\n")
-        stranger.settimeout(20)
+        stranger.settimeout(DEADLINE_SECONDS)
         assert stranger.recv(4096).startswith(b"ok ")
         stranger.send(frames)
         assert stranger.recv(4096).startswith(b"error ")
         assert stranger.recv(4096) == b""
-    until(lambda: collector.files("root") == [], "what never began leaves no file")
+    until(lambda: collector.files(user.name) == [], "what never began leaves no file")
 
 
 def test_the_collector_is_not_started_by_hand() -> None:
@@ -414,7 +432,7 @@ def test_watching_shows_the_terminal_and_nothing_goes_back(make_user: MakeUser, 
         session.ended()
         assert b"viewer" not in session.shown
         assert watcher.stdout.read() == b"\r\n"
-        assert watcher.wait(20) == 0
+        assert watcher.wait(DEADLINE_SECONDS) == 0
     until(lambda: len(watchings(syslog, user)) == 1, "a record of who watched")
     assert f'session="{entry}"' in watchings(syslog, user)[0]
 
@@ -444,3 +462,141 @@ def test_only_root_watches(make_user: MakeUser, other_user: User) -> None:
         done = run(["/usr/bin/ssh2containerctl", "watch", "0123456789"])
         assert done.status == 125
         assert "no live session" in done.errors
+
+
+_SHOW = """
+import os, socket, sys
+place, goes_on = sys.argv[1], sys.argv[2] == "goes on"
+print("ready", flush=True)
+while True:
+    end = socket.socket(socket.AF_UNIX)
+    try:
+        end.connect(place)
+        end.sendall(b"a false screen")
+    except PermissionError:
+        # Until the watcher has given its socket away, the session's own user is refused as well.
+        if not goes_on:
+            print("refused", flush=True)
+            sys.exit()
+    except OSError:
+        pass
+    end.close()
+"""
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_who_connects_in_place_of_the_monitor_shows_nothing(
+    make_user: MakeUser, other_user: User, syslog: Syslog, *, own: bool
+) -> None:
+    """An outsider cannot connect; another process of the session's own user is turned away."""
+    user = make_user("image: host\nwelcome: false\n")
+    with outer(user, "-c", "echo true screen; read x") as session:
+        session.expect(b"true screen")
+        (entry,) = [name for name in os.listdir(user.runtime_directory) if not name.endswith(".socket")]
+        with stopped(session.process), forging(entry, user if own else other_user, goes_on=own) as forger:
+            watcher = subprocess.Popen(
+                ["/usr/bin/ssh2containerctl", "watch", entry], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            if own:
+                syslog.wait(lambda r: user.name in r and "event=watch-refused " in r, "who was turned away")
+            else:
+                assert forger.stdout
+                assert forger.stdout.readline() == "refused\n"
+        assert watcher.stdout
+        assert watcher.stdout.readline() == b"true screen\r\n"
+        session.send(b"\r")
+        session.ended()
+        assert watcher.communicate()[0] == b"\r\n"
+
+
+@contextlib.contextmanager
+def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Stopped for the length of a ``with`` block, the monitor is not the first to connect."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def forging(entry: str, spy: User, *, goes_on: bool) -> Iterator[subprocess.Popen[str]]:
+    """A process of ``spy`` that offers a false screen to whoever watches the session ``entry``."""
+    words = [sys.executable, "-c", _SHOW, f"/run/ssh2container/watch-{entry}", "goes on" if goes_on else ""]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, user=spy.uid, group=spy.gid, extra_groups=[], cwd="/"
+    ) as forger:
+        try:
+            assert forger.stdout
+            assert forger.stdout.readline() == "ready\n"
+            yield forger
+        finally:
+            forger.kill()
+
+
+def own(where: str, more: str = "") -> str:
+    return POLICY.replace("true}", f"true, to: user_directory, directory: {where}}}") + more
+
+
+@pytest.mark.parametrize("kind", ["home", "volume"])
+def test_recordings_never_lie_where_the_session_can_write(
+    make_user: MakeUser, users: Users, host_directory: Callable[[User], str], kind: str
+) -> None:
+    """By its own name `check` sees it; by another name of the same place the login does."""
+    user = make_user()
+    place = host_directory(user)
+    writable = f"home: {{source: {place}}}\n" if kind == "home" else f"volumes: ['{place}:/data:rw']\n"
+    users.write_policy(user, own(f"{place}/recordings", writable))
+    done = run(["/usr/bin/ssh2containerctl", "check", user.policy_file])
+    assert done.status == 1
+    assert "the session itself can write" in done.text + done.errors
+    with outer(user, "-c", "echo ran") as session:
+        session.expect(b"the session itself can write")
+        assert session.ended() == 126
+    assert os.listdir(place) == []
+
+
+def test_another_name_of_a_writable_place_is_found_at_login(
+    make_user: MakeUser, users: Users, host_directory: Callable[[User], str], ledger: Ledger
+) -> None:
+    user = make_user()
+    place = host_directory(user)
+    alias = f"{place}-alias"
+    ledger.note_path(alias)
+    os.mkdir(alias)
+    run(["mount", "--bind", place, alias]).ok()
+    try:
+        users.write_policy(user, own(f"{alias}/recordings", f"volumes: ['{place}:/data:rw']\n"))
+        with outer(user, "-c", "echo ran") as session:
+            session.expect(b"the session itself can write there")
+            assert session.ended() == 126
+        assert os.listdir(place) == []
+    finally:
+        run(["umount", alias]).ok()
+        os.rmdir(alias)
+
+
+def test_a_link_leads_no_recording_elsewhere(make_user: MakeUser, tmp_path: pathlib.Path) -> None:
+    user = make_user(own("'%h/recordings/here'"))
+    os.symlink(tmp_path, f"{user.home}/recordings")
+    os.lchown(f"{user.home}/recordings", user.uid, user.gid)
+    os.chmod(tmp_path, 0o777)
+    with outer(user, "-c", "echo ran") as session:
+        session.expect(b"a component is a link")
+        assert session.ended() == 125
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_link_of_roots_is_followed(make_user: MakeUser, users: Users, ledger: Ledger) -> None:
+    """As where /home is one."""
+    user = make_user()
+    link = f"/srv/s2c-{user.name}"
+    ledger.note_path(link)
+    users.write_policy(user, own(f"{link}/%u/recordings"))
+    os.symlink("../home", link)
+    try:
+        record(user, "echo mine")
+    finally:
+        os.unlink(link)
+    (name,) = os.listdir(f"{user.home}/recordings")
+    assert shown(f"{user.home}/recordings/{name}") == "mine\r\n"

@@ -8,15 +8,18 @@ import os
 import re
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
-from support.host import processes, run, until
+from support.host import DEADLINE_SECONDS, processes, run, until
 from support.leaks import tidy_after_a_killed_monitor
 from support.login import inside, live, start
 from support.syslog import Syslog
 from support.users import MakeUser, User
+
+from ssh2container.record import registry
 
 CTL = "ssh2containerctl"
 TIOCGPTN = 0x80045430
@@ -86,7 +89,12 @@ def test_a_terminal_session_has_an_idle_time(user: User) -> None:
         os.setuid(user.uid)
 
     child = pexpect.spawn(
-        user.shell, [], env=user.environment(), preexec_fn=become_the_user, cwd=user.home, timeout=20
+        user.shell,
+        [],
+        env=user.environment(),
+        preexec_fn=become_the_user,
+        cwd=user.home,
+        timeout=DEADLINE_SECONDS,
     )
     try:
         number = int.from_bytes(fcntl.ioctl(child.child_fd, TIOCGPTN, bytes(4)), "little")
@@ -110,7 +118,9 @@ def test_a_login_works_without_a_runtime_directory(make_user: MakeUser) -> None:
     assert entries(guest) == []
 
 
-@pytest.mark.parametrize("policy", ["sessions: {max: 4}\n", "container_per: user\n"])
+@pytest.mark.parametrize(
+    "policy", ["sessions: {max: 4}\n", "container_per: user\n", "storage_opt: {total: 1g}\n"]
+)
 def test_a_policy_that_needs_the_registry_is_refused_without_it(make_user: MakeUser, policy: str) -> None:
     guest = make_user("image: host\n" + policy)
     inside(guest, "true").ok()
@@ -118,7 +128,13 @@ def test_a_policy_that_needs_the_registry_is_refused_without_it(make_user: MakeU
     os.chmod(guest.runtime_directory, 0o755)
     assert inside(guest, "true").status == 126
     os.rmdir(guest.runtime_directory)
-    done = inside(guest, "true")
+    taken = f"{registry.SHARED}/{guest.uid}"  # where the session would make one itself
+    run(["rm", "-rf", taken]).ok()
+    Path(taken).touch()
+    try:
+        done = inside(guest, "true")
+    finally:
+        os.unlink(taken)
     assert done.status == 126
     assert "ssh2containerctl enable" in done.errors
 
@@ -197,7 +213,7 @@ def test_kill_ends_a_session_that_does_not_obey(user: User, syslog: Syslog) -> N
     assert session.stdout.readline() == b"ready\n"
     name = only(user)["id"]
     done = run([CTL, "kill", "--grace", "0.2", "--json", name]).ok()
-    assert json.loads(done.text) == {"sessions": [{"id": name, "result": "killed"}]}
+    assert json.loads(done.text)["sessions"] == [{"id": name, "result": "killed"}]
     session.communicate()
     assert session.returncode == -signal.SIGKILL
     until(lambda: not processes(user.uid), "nothing of it is left")
@@ -266,7 +282,7 @@ def test_exec_does_not_hold_the_session_open(user: User) -> None:
         assert entered_process.stdout.readline() == b"in\n"
         session.send("exit 4")
         assert session.ended() == 4
-        _, errors = entered_process.communicate(timeout=20)
+        _, errors = entered_process.communicate(timeout=DEADLINE_SECONDS)
         assert entered_process.returncode in (125, -signal.SIGKILL)
         assert b"Traceback" not in errors
 
@@ -291,31 +307,78 @@ def shown(child: Any) -> str:
     return text
 
 
-def test_exec_gives_a_terminal_of_the_containers_own(user: User) -> None:
-    with live(user) as session:
-        child = pexpect.spawn(CTL, ["exec", only(user)["id"]], timeout=20, dimensions=(33, 77), echo=False)
-        child.expect(r"\$ ")
-        child.sendline("stty -echo; PS1='P> '")
-        child.expect("\nP> ")
-        child.sendline("tty; stty size; echo $SSH_TTY; ps -o tty= -p $$")
+def on_a_terminal(*arguments: str) -> pexpect.spawn[Any]:
+    """``ssh2containerctl`` on a terminal, with a shell that has no line editor."""
+    child = pexpect.spawn(
+        CTL,
+        list(arguments),
+        timeout=DEADLINE_SECONDS,
+        dimensions=(33, 77),
+        echo=False,
+        env={**os.environ, "TERM": "dumb"},
+    )
+    child.expect(r"\$ ")
+    child.sendline("PS1='P> '")
+    child.expect("P> ")
+    return child
+
+
+def test_exec_gives_a_terminal_of_its_own(user: User) -> None:
+    with live(user):
+        child = on_a_terminal("exec", only(user)["id"])
+        child.sendline("test -t 0 && test -t 2 && echo terminal >/dev/tty; stty size")
         child.expect("P> ")
-        terminal, size, variable, process_terminal = shown(child).strip().split("\n")
-        assert terminal == variable == "/dev/" + process_terminal
-        assert size == "33 77"
-        assert session.ask(f"test -c {terminal} && echo here") == "here\n"
+        assert shown(child).strip().split("\n") == ["terminal", "33 77"]
         child.setwinsize(40, 90)
         child.sendline("until [ \"$(stty size)\" = '40 90' ]; do :; done; echo resized")
         child.expect("resized\r\nP> ")
+        child.sendline("sleep 1000 & sleep 2000")
+        until(lambda: [p.name for p in processes(user.uid)].count("sleep") == 2, "both run")
+        child.sendintr()
+        child.expect("P> ")
+        child.sendline("kill %1; echo controlled")
+        child.expect("controlled\r\n")
         # A terminal would answer the first as if typed and obey the second.
         child.sendline(r"printf '\033[c\033]52;c;AAAA\007shown\n'")
-        child.expect("P> ")
+        child.expect(r"shown\r\n(\[1\].*\r\n)?P> ")  # bash tells of the ended job when it comes to it
         assert "\x1b[c" not in shown(child)
         assert "\x1b]52" not in shown(child)
-        assert "shown" in shown(child)
-        child.sendline("exit 3")
+        child.sendline(r"printf '\033[?1049h\033(0\033[2;5r\033[4h\033[?2004hleft'; exit 3")
+        child.expect("left")
         child.expect(pexpect.EOF)
+        for reset in ("\x1b[?1049l", "\x1b(B", "\x1b[r", "\x1b[4l", "\x1b[?2004l"):
+            assert reset in shown(child)
         child.wait()
         assert child.exitstatus == 3
+
+
+def test_what_is_typed_in_exec_is_for_nobody_else(user: User) -> None:
+    """Not for the session's own processes, which run as the same user in the same container."""
+    with live(user) as session:
+        child = on_a_terminal("exec", only(user)["id"])
+        child.sendline("echo pid=$$")
+        child.expect("P> ")
+        pid = shown(child).strip().removeprefix("pid=")
+        places = f"/dev/pts/[0-9]* /proc/{pid}/fd/[0-9]* /proc/{pid}/root/dev/pts/[0-9]*"
+        tries = (
+            f"for place in {places}; do (exec 3<$place) && echo $place; (exec 3>$place) && echo $place; done"
+        )
+        assert session.ask(f"{{ {tries}; }} 2>/dev/null; kill -0 {pid} && echo there") == "there\n"
+        child.sendline("exit")
+        child.expect(pexpect.EOF)
+        child.wait()
+
+
+def test_exec_without_a_terminal_shows_on_ours_only_what_draws(user: User) -> None:
+    """Standard output is a pipe, standard error is the administrator's terminal."""
+    with live(user):
+        command = r"printf '\''\033]52;c;AAAA\007\033[31mred\n'\'' >&2; printf '\''\033]52;\n'\''"
+        line = f"{CTL} exec {only(user)['id']} -- sh -c '{command}' | od -c"
+        child = pexpect.spawn("/bin/bash", ["-c", line], timeout=DEADLINE_SECONDS, echo=False)
+        child.expect(pexpect.EOF)
+        assert "\x1b[31mred" in shown(child)
+        assert "\x1b]52" not in shown(child)
+        assert "033   ]   5   2" in shown(child), "what goes to a program goes there whole"
 
 
 def test_exec_is_recorded(user: User, syslog: Syslog) -> None:
@@ -340,3 +403,43 @@ def test_only_root_looks_at_others_sessions(user: User, other_user: User) -> Non
             assert user.name not in done.text
             assert done.status in (0, 125)
         assert only(user)["id"] == name
+
+
+def test_a_session_is_named_by_its_beginning_or_its_user(user: User, other_user: User) -> None:
+    with live(user) as session:
+        name = only(user)["id"]
+        for word in (name, name[:6], user.name, f"{user.name}/{name[:6]}"):
+            assert run([CTL, "exec", word, "--", "echo", "in"]).ok().text == "in\n"
+        with live(user), live(other_user):
+            done = run([CTL, "exec", user.name, "--", "id"])
+            assert done.status == 125
+            assert f"there are 2 sessions {user.name}" in done.errors
+            for found in listed(user)["sessions"]:
+                assert found["id"] in done.errors
+            assert run([CTL, "exec", other_user.name, "--", "id", "-un"]).ok().text == f"{other_user.name}\n"
+        assert run([CTL, "kill", "--grace", "5", user.name]).ok().text.startswith(name)
+        session.ended()
+
+
+@pytest.mark.parametrize("name", ["0123456789", "0123", "nosuch", "NoSuch!", "a/b", "\x1b[c"])
+@pytest.mark.parametrize("verb", ["exec", "watch", "kill", "replay", "sessions", "log"])
+def test_what_names_nothing_ends_alike_in_every_verb(verb: str, name: str, tmp_path: Path) -> None:
+    """One line on standard error and one status (ssh2containerctl(8), EXIT STATUS)."""
+    (tmp_path / "auth.log").write_text("")
+    more = ["--file", str(tmp_path / "auth.log")] if verb == "log" else []
+    done = run([CTL, verb, *more, name])
+    assert (done.status, done.out, done.err.count(b"\n")) == (125, b"", 1), done.errors
+    assert b"\x1b" not in done.err
+
+
+def test_a_user_without_sessions_is_no_error(user: User) -> None:
+    assert run([CTL, "sessions", user.name]).ok().text == "no sessions\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_profiles_are_completed(shell: str) -> None:
+    """As the scripts of the shells ask for it."""
+    words = "ssh2containerctl enable --profile "
+    environment = {"_SSH2CONTAINERCTL_COMPLETE": f"{shell}_complete", "COMP_WORDS": words + "sf"}
+    environment |= {"COMP_CWORD": "sf" if shell == "fish" else "3", "PATH": os.environ["PATH"]}
+    assert "sftp-drop" in run([CTL], env=environment).text

@@ -21,7 +21,7 @@ from support.host import Done, processes, run, until
 from support.login import live
 from support.users import MakeUser, User
 
-from ssh2container.admin import impersonate
+from ssh2container.admin.sessions import impersonate
 from ssh2container.errors import SessionError
 from ssh2container.record import registry
 

@@ -91,7 +91,7 @@ def test_a_profile_of_the_site(make_user: MakeUser, profile_path: str) -> None:
     os.chmod(profile_path, 0o666)
     refused = inside(user, "true")
     assert refused.status == 125
-    assert "others than root can change it" in refused.errors
+    assert "users other than root can change it" in refused.errors
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from support.leaks import tidy_after_a_killed_monitor
 from support.login import finish, inside, live, start
 from support.outer import outer
 from support.syslog import Syslog
+from support.tracing import strace
 from support.users import MakeUser, User, Users
 
 CTL = "ssh2containerctl"
@@ -265,8 +267,7 @@ def test_a_refused_policy_refuses_although_a_container_lives(users: Users, linge
 
 def test_an_error_of_the_set_up_reaches_the_login(make_user: MakeUser) -> None:
     guest = make_user(SHARED)
-    broken = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=pivot_root:error=EIO"]
-    done = inside(guest, "true", before=broken)
+    done = inside(guest, "true", before=strace("pivot_root", fault="error=EIO"))
     assert done.status == 125
     assert len(done.errors.splitlines()) == 1
     assert "Input/output error" in done.errors
@@ -380,3 +381,34 @@ def test_sessions_max_counts_logins_not_containers(make_user: MakeUser) -> None:
         assert inside(guest, "true").status == 126
     inside(guest, "true").ok()
     end_containers(guest)
+
+
+CONNECT = (
+    "import socket, sys; s = socket.socket(socket.AF_UNIX); "
+    "s.connect(bytes(1) + sys.argv[1].encode()); print(s.recv(9))"
+)
+LISTEN = (
+    "import socket, sys; s = socket.socket(socket.AF_UNIX); "
+    "s.bind(bytes(1) + sys.argv[1].encode()); s.listen(); "
+    "print(flush=True); s.accept()[0].send(b'reached')"
+)
+
+
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_logins_reach_each_others_processes_and_sockets(make_user: MakeUser, network: str) -> None:
+    """On the host's network Landlock keeps a container from what is outside, and from nothing inside."""
+    user = make_user(SHARED + f"network_mode: {network}\n")
+    name = f"test-{os.getpid()}"
+    with live(user) as first, live(user) as second:
+        first.ask("sleep 1000 & echo $! >/tmp/pid")
+        assert second.ask("kill -0 $(cat /tmp/pid) && kill $(cat /tmp/pid) && echo ended") == "ended\n"
+        first.ask(f'coproc python3 -c "{LISTEN}" {name}; read -u ${{COPROC[0]}} x')
+        assert second.ask(f'python3 -c "{CONNECT}" {name} 2>&1') == "b'reached'\n"
+        assert second.ask("kill -0 1 2>&1 && echo signalled") == "signalled\n"
+    until(lambda: not processes(user.uid), "the container is gone, and its socket with it")
+    if network == "host":
+        with socket.socket(socket.AF_UNIX) as outside:
+            outside.bind(b"\0" + name.encode())
+            outside.listen()
+            assert "PermissionError" in inside(user, f'python3 -c "{CONNECT}" {name}').errors
+    until(lambda: not processes(user.uid), "the container is gone")

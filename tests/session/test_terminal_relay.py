@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import re
 import select
+import signal
+import struct
 import termios
 
 import pytest
 from support.host import children, processes, until
-from support.outer import Outer, outer, traced
+from support.outer import Outer, outer, state, traced
 from support.users import MakeUser, User
 
 IDLE_SECONDS = 5
@@ -84,7 +88,7 @@ def test_the_clients_terminal_is_restored_when_the_container_is_killed(user: Use
         os.kill(children(session.process.pid)[0].pid, 9)
         assert session.ended() == 125
         assert termios.tcgetattr(session.slave) == session.before
-        session.expect(b"the container ended without a word")
+        session.expect(b"the container ended without reporting a status")
 
 
 def test_what_a_killed_program_had_switched_on_is_left(user: User) -> None:
@@ -98,7 +102,7 @@ def test_what_a_killed_program_had_switched_on_is_left(user: User) -> None:
         session.expect(b"ready")
         os.kill(children(session.process.pid)[0].pid, 9)
         session.expect(b"\x1b[?1047l")
-        session.expect(b"the container ended without a word")
+        session.expect(b"the container ended without reporting a status")
 
 
 def test_a_program_that_ends_by_itself_shows_no_byte_of_ours(user: User) -> None:
@@ -119,6 +123,40 @@ def test_the_size_is_there_before_the_first_byte(user: User) -> None:
     with outer(user, "-c", "stty size", rows=51, columns=133) as session:
         session.expect(b"51 133\r\n")
         assert session.ended() == 0
+
+
+KEYS = r"""
+import os, signal
+say = lambda *words: os.write(1, " ".join(map(str, words)).encode() + b"\n")
+signal.signal(signal.SIGWINCH, lambda *_: say("size", *os.get_terminal_size()))
+signal.signal(signal.SIGINT, lambda *_: say("interrupted"))
+say("ready")
+while True:
+    say("got", os.read(0, 100).decode().strip())
+"""
+"""Tells of what reaches it: lines, Ctrl-C, the window's size."""
+
+
+def test_keys_and_a_new_size_of_the_window_at_once(user: User) -> None:
+    """The monitor finds both when it has not run for a while: neither is lost, whichever came first."""
+    typed = {b"a line\r": b"got a line\r\n", b"\x03": b"interrupted\r\n"}
+    # noflsh: otherwise Ctrl-C discards what the program has just written (termios(3)), as on any terminal.
+    with outer(user, "-c", f"stty -echo noflsh; exec python3 -c '{KEYS}'") as session:
+        session.expect(b"ready\r\n")
+        monitor = session.process.pid
+        for columns, (keys, first) in enumerate(itertools.product([*typed] * 3, ["keys", "size"]), 100):
+            os.kill(monitor, signal.SIGSTOP)
+            until(lambda: state(monitor) == "T", "the monitor has stopped")
+            for act in (first, *({"keys", "size"} - {first})):
+                if act == "keys":
+                    session.send(keys)
+                else:
+                    fcntl.ioctl(session.master, termios.TIOCSWINSZ, struct.pack("4H", 30, columns, 0, 0))
+                    os.kill(monitor, signal.SIGWINCH)
+            os.kill(monitor, signal.SIGCONT)
+            shown = session.expect(typed[keys])
+            size = b"size %d 30\r\n" % columns
+            assert size in shown or session.expect(size)
 
 
 def test_pushed_input_does_not_reach_the_outer_terminal(user: User) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pexpect
 import pytest
-from support.host import run
+from support.host import DEADLINE_SECONDS, run
 from support.users import MakeUser, User
 
 
@@ -68,3 +69,42 @@ def test_an_unknown_user_is_said_so() -> None:
     assert done.status != 0
     assert "no-such-user-at-all" in done.errors
     assert "Traceback" not in done.errors
+
+
+def test_what_root_tries_shows_only_what_draws(user: User) -> None:
+    """Root's own terminal is not the session's: neither its escapes nor its descriptors reach it."""
+    command = r"printf '\033]52;c;AAAA\007\033[c\033(0\033[31mred\n'; tty; stty size; exit 3"
+    child = pexpect.spawn(
+        "ssh2containerctl",
+        ["try", "--user", user.name, "--", command],
+        timeout=DEADLINE_SECONDS,
+        dimensions=(33, 77),
+        encoding="utf-8",
+    )
+    child.expect(pexpect.EOF)
+    assert child.before
+    assert "\x1b[31mred\r\n/dev/pts/0\r\n33 77\r\n" in child.before
+    assert "\x1b]52" not in child.before
+    assert "\x1b[c" not in child.before
+    assert "\x1b(B" in child.before
+    child.wait()
+    assert child.exitstatus == 3
+
+
+def test_root_types_to_what_he_tries(user: User) -> None:
+    words = ["try", "--user", user.name, "--", "read x; echo got $x"]
+    child = pexpect.spawn("ssh2containerctl", words, timeout=DEADLINE_SECONDS)
+    child.sendline("words")
+    child.expect("got words\r\n")
+    child.expect(pexpect.EOF)
+
+
+def test_only_the_output_on_roots_terminal(user: User) -> None:
+    """Nothing is typed: lines end as they do without us."""
+    line = f"ssh2containerctl try --user {user.name} -- 'cat; printf \"\\033]0;t\\007\"' </etc/hostname"
+    child = pexpect.spawn("/bin/sh", ["-c", line], timeout=DEADLINE_SECONDS, encoding="utf-8")
+    child.expect(pexpect.EOF)
+    assert child.before
+    with open("/etc/hostname", encoding="utf-8") as file:
+        assert file.read().strip() + "\r\n" in child.before
+    assert "\x1b]0" not in child.before

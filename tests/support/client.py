@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import pexpect
 
-from support.host import Done, run, until
+from support.host import DEADLINE_SECONDS, Done, run, until
 from support.users import User
 
 CONFIGURATION = """\
@@ -40,6 +40,7 @@ class Client:
     def __init__(self, user: User, directory: str, port: int, control: str = "none") -> None:
         self.user = user
         self.port = port
+        self.control = control
         self.key = f"{directory}/user_key"
         self.known_hosts = f"{directory}/known_hosts"
         self._directory = directory
@@ -75,6 +76,12 @@ class Client:
         command = ["sftp", "-q", "-F", self.configuration, "-b", "-", *options, "box"]
         return run(command, batch, env=ENVIRONMENT)
 
+    def curl(self, protocol: str, path: str, *options: str) -> Done:
+        """curl and libssh2; protocol: sftp or scp. path: ``~/`` is the home."""
+        login = ["--insecure", "-u", f"{self.user.name}:", "--key", self.key, "--pubkey", f"{self.key}.pub"]
+        url = f"{protocol}://127.0.0.1:{self.port}/{path}"
+        return run(["curl", "-sS", *login, *options, url], env=ENVIRONMENT)
+
     def remote_shell(self) -> str:
         """The value for ``rsync -e``, GIT_SSH_COMMAND and their like."""
         return f"ssh -F {shlex.quote(self.configuration)}"
@@ -87,7 +94,12 @@ class Client:
         """An ssh that has a terminal; ``arguments`` are its own (default: a login, ``box``)."""
         command = [os.fsdecode(word) for word in self.command(*(arguments or ("box",)))]
         child: Terminal = pexpect.spawn(
-            command[0], command[1:], env=ENVIRONMENT, dimensions=(rows, columns), timeout=60, echo=False
+            command[0],
+            command[1:],
+            env=ENVIRONMENT,
+            dimensions=(rows, columns),
+            timeout=DEADLINE_SECONDS,
+            echo=False,
         )
         child.delaybeforesend = None
         child.delayafterclose = child.delayafterterminate = 0
@@ -101,7 +113,7 @@ class Client:
     def master(self) -> Iterator[Client]:
         """One connection, kept open, that every command of the client given here shares."""
         control = f"{self._directory}/m-{secrets.token_hex(3)}"
-        shared = Client(self.user, self._directory, self.port, control)
+        shared = self._sharing(control)
         process = shared.start("-M", "-N", "box", stdin=subprocess.DEVNULL)
         shared.connection = process
         try:
@@ -116,6 +128,9 @@ class Client:
             if shared.ssh("-O", "exit", "box").status:
                 process.kill()
             process.communicate()
+
+    def _sharing(self, control: str) -> Client:
+        return Client(self.user, self._directory, self.port, control)
 
     connection: subprocess.Popen[bytes] | None = None
     """The process that holds the shared connection, on a client made by :meth:`master`."""

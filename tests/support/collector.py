@@ -9,13 +9,14 @@ import select
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 
 from support.host import until
 
 SOCKET = "/run/ssh2container/record.socket"
-PROGRAM = "/usr/lib/ssh2container/current/ssh2container/admin/replay/collector.py"
+PROGRAM = "/usr/lib/ssh2container/current/ssh2container/admin/recordings/collector.py"
 OWNER = "ssh2container-record"
 _START = """
 import os, sys
@@ -26,10 +27,15 @@ os.execv("/usr/bin/python3", ["python3", "-ISB", sys.argv[2], sys.argv[3]])
 """
 
 
+def recordings_directory() -> tempfile.TemporaryDirectory[str]:
+    """A directory in memory: nothing is recorded where the disk is nearly full, as that of a test may be."""
+    return tempfile.TemporaryDirectory(prefix="recordings-", dir="/dev/shm")
+
+
 class Collecting:
     """A listening socket and, once somebody has connected, the collector."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, backlog: int, *, activate: bool) -> None:
         self.directory = directory
         self.process: subprocess.Popen[bytes] | None = None
         with contextlib.suppress(FileNotFoundError):
@@ -37,9 +43,14 @@ class Collecting:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(SOCKET)
         os.chmod(SOCKET, 0o666)
-        self._listener.listen(100)
+        self._listener.listen(backlog)
         self._stop, self._stopped = os.pipe()
         self._thread = threading.Thread(target=self._activate, daemon=True)
+        if activate:
+            self.activate()
+
+    def activate(self) -> None:
+        """Start the collector when somebody has connected, as systemd would."""
         self._thread.start()
 
     def _activate(self) -> None:
@@ -73,7 +84,8 @@ class Collecting:
 
     def close(self) -> None:
         os.write(self._stopped, b"x")
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._listener.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(SOCKET)
@@ -86,12 +98,15 @@ class Collecting:
 
 
 @contextlib.contextmanager
-def collecting(directory: str) -> Iterator[Collecting]:
-    """A collector for the length of a ``with`` block; ``directory`` is given to it."""
+def collecting(directory: str, backlog: int = 100, *, activate: bool = True) -> Iterator[Collecting]:
+    """A collector for the length of a ``with`` block; ``directory`` is given to it.
+
+    activate: whether to start it on the first connection; otherwise when its method is called.
+    """
     owner = pwd.getpwnam(OWNER)
     os.chmod(directory, 0o711)
     os.chown(directory, owner.pw_uid, owner.pw_gid)
-    service = Collecting(directory)
+    service = Collecting(directory, backlog, activate=activate)
     try:
         yield service
     finally:

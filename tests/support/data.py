@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+from typing import BinaryIO
+
+_BLOCK_BYTES = 4096
 
 EVERY_BYTE = bytes(range(256)) * 4 + b"\r\n\0\n\r~.\x04\x11\x13\x1a"
 """All values a byte has, and the sequences terminals, ssh and line disciplines act on."""
@@ -13,6 +16,20 @@ EVERY_BYTE = bytes(range(256)) * 4 + b"\r\n\0\n\r~.\x04\x11\x13\x1a"
 def noise(size_bytes: int, seed: int = 1) -> bytes:
     """Reproducible bytes that do not compress."""
     return random.Random(seed).randbytes(size_bytes)
+
+
+def write_sparse(target: BinaryIO, at: int, source: str) -> int:
+    """Write the file ``source`` to ``target`` from offset ``at``, but for blocks of zeros; its size.
+
+    ``target`` is new, or it has zeros there: what is left out is a hole, and takes no room.
+    """
+    with open(source, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            if block.count(0) < len(block):
+                target.seek(at)
+                target.write(block)
+            at += len(block)
+        return file.tell()
 
 
 def digest(data: bytes) -> str:

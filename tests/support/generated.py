@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from ssh2container.admin.language.kinds import surprise
-from ssh2container.admin.language.nodes import Scalar
+from ssh2container.admin.policy.types.kinds import surprise
+from ssh2container.admin.policy.yaml.nodes import Scalar
 
 words = st.text("abcdefgxyzABC0123456789", min_size=1, max_size=8).map(lambda text: "n" + text)
 # PyYAML's writer would show these as escapes or refuse them; the reader refuses them by design.

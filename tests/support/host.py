@@ -11,8 +11,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEADLINE_SECONDS = 20.0
-"""How long a condition may take before a test gives up: a net under a hang, never a measurement."""
+DEADLINE_SECONDS = 240.0
+"""How long something may take before a test gives up: a net under a hang, never a measurement.
+
+A machine with other work may be many times slower than an idle one."""
 
 
 def until(condition: Callable[[], T], what: str, deadline_seconds: float = DEADLINE_SECONDS) -> T:
@@ -53,7 +55,7 @@ class Done:
 def run(command: Sequence[str | bytes], stdin: bytes = b"", **options: object) -> Done:
     """Run a program of the test's own to its end, with ``stdin`` as its input."""
     done = subprocess.run(  # type: ignore[call-overload]  # options go through as they are
-        command, input=stdin, capture_output=True, check=False, timeout=100, **options
+        command, input=stdin, capture_output=True, check=False, timeout=DEADLINE_SECONDS, **options
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -98,8 +100,18 @@ def children(pid: int) -> list[Process]:
     return [process for process in processes() if process.parent == pid]
 
 
-def mount_table() -> list[str]:
-    """The mounts this process sees: mount point, type and source of each."""
+def _mountinfo() -> str:
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        lines = [line.split() for line in file]
+        return file.read()
+
+
+def mount_table() -> list[str]:
+    """The mounts this process sees: mount point, type and source of each.
+
+    Read until two readings agree: one that something else changes meanwhile may lack a line.
+    """
+    text, former = _mountinfo(), ""
+    while text != former:
+        text, former = _mountinfo(), text
+    lines = [line.split() for line in text.splitlines()]
     return sorted(" ".join([fields[4], *fields[fields.index("-") + 1 :][:2]]) for fields in lines)

@@ -28,7 +28,7 @@ def ranged_image(tree: Callable[[str], str] = busybox_tree) -> Iterator[str]:
     try:
         yield name
     finally:
-        run([CONTROL, "image", "rm", name]).ok()
+        run([CONTROL, "image", "rm", "--force", name]).ok()
 
 
 def grant(user: User) -> None:

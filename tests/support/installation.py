@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ TREE = "/root/source"
 ROOTS = ("/usr", "/etc", "/var/lib", "/var/log", "/opt", "/srv")
 """Where a manifest looks: everywhere the installer could write to, and more."""
 PARTS = ("install.sh", "libexec", "bin", "etc", "systemd", "docs", "ssh2container", "LICENSE")
+COMPILER = f"{SOURCE}/tests/support/remembering-compiler"
+"""What install.sh compiles with where it has done so before."""
 _CHANGING = (
     "/var/log/",
     *(f"/etc/{name}-" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")),
@@ -23,20 +26,35 @@ _CHANGING = (
 )
 
 
+def fetch_wheels(directory: str) -> None:
+    """Have in ``directory`` what install.sh takes from the Python package index."""
+    os.makedirs(directory, exist_ok=True)
+    subprocess.run(
+        ["/usr/bin/python3", "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps",
+         "--require-hashes", "-d", directory, "-r", f"{SOURCE}/libexec/requirements.txt"],
+        check=True,
+    )  # fmt: skip
+
+
 @dataclass
 class Installation:
-    """A machine with our source tree in it."""
+    """A machine with our source tree in it.
+
+    wheels: what install.sh takes from a package index. compiled: what the compiler has already made for
+    :meth:`install`.
+    """
 
     machine: Machine
     wheels: str
+    compiled: str
 
     @classmethod
-    def bare(cls, machine: Machine, wheels: str) -> Installation:
+    def bare(cls, machine: Machine, wheels: str, compiled: str) -> Installation:
         """Copy the source tree in and remove what the copied machine has of the product."""
         machine.run("mkdir", TREE)
         machine.run("cp", "-a", *(f"{SOURCE}/{part}" for part in PARTS), TREE)
         machine.run("chown", "-R", "root:root", TREE)
-        made = cls(machine, wheels)
+        made = cls(machine, wheels, compiled)
         made.run("--uninstall", "--purge")
         machine.shell(
             "rm -f /etc/ssh/sshd_config.d/10-ssh2container.conf*; groupdel ssh2container 2>/dev/null || true"
@@ -52,8 +70,15 @@ class Installation:
         return self.machine.run(*self.command(*options), check=check)
 
     def install(self, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run ``install.sh OPTIONS`` with pyseccomp from the cache."""
-        return self.run("--wheels", self.wheels, *options, check=check)
+        """Run ``install.sh OPTIONS`` with pyseccomp from the cache, and compile what never was before."""
+        done = self.machine.run(
+            *self.command("--wheels", self.wheels, *options), check=check,
+            environment={"CC": COMPILER, "SSH2CONTAINER_TESTS_COMPILED": self.compiled},
+        )  # fmt: skip
+        inside = f"/proc/{self.machine.init}/root{self.compiled}"
+        for name in set(os.listdir(inside)) - set(os.listdir(self.compiled)):
+            shutil.copy(f"{inside}/{name}", self.compiled)
+        return done
 
     def killed_at(self, line: str) -> str:
         """Run ``install.sh`` and kill it with all that it has started when ``line`` appears.

@@ -6,7 +6,9 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from support.host import mount_table, processes, until
+from ssh2container.plan.ranges import SHARED_TREES
+from ssh2container.record.registry import SHARED
+from support.host import DEADLINE_SECONDS, mount_table, processes, until
 from support.ledger import end_processes, remove_path
 from support.users import User
 
@@ -18,6 +20,12 @@ SHARED_DIRECTORIES = (
     "/var/lib/ssh2container",
     "/var/log/ssh2container",
 )
+OF_ALL_SESSIONS = (SHARED_TREES, SHARED)
+"""Mounts of the host's own, which whatever needs one first makes; they stay."""
+SERVICE_MANAGERS = "/run/credentials/"
+"""Where systemd mounts what a service of the host is given when it starts (systemd.exec(5), CREDENTIALS)."""
+_SOON_SECONDS = DEADLINE_SECONDS / 2
+"""Half of what a test may have waited for before, so that there is time left to clean up."""
 
 
 def files_of(uid: int, top: str) -> Iterator[str]:
@@ -37,14 +45,14 @@ def files_of(uid: int, top: str) -> Iterator[str]:
             try:
                 if os.lstat(path).st_uid == uid:
                     yield path
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
 
 
 def _device(path: str) -> int:
     try:
         return os.lstat(path).st_dev
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return -1
 
 
@@ -62,9 +70,9 @@ def left_files(user: User) -> list[str]:
 def assert_nothing_left(user: User, mounts_before: list[str]) -> None:
     """No process, mount or file of the user, soon after his last session ended."""
     try:
-        until(lambda: not processes(user.uid), "no process of the user is left", 15)
-        until(lambda: not left_files(user), "no file of the user is left", 15)
-        until(lambda: not _new_mounts(mounts_before), "no mount is left", 15)
+        until(lambda: not processes(user.uid), "no process of the user is left", _SOON_SECONDS)
+        until(lambda: not left_files(user), "no file of the user is left", _SOON_SECONDS)
+        until(lambda: not _new_mounts(mounts_before), "no mount is left", _SOON_SECONDS)
     except AssertionError as failure:
         left = [(process.pid, process.name, process.command()) for process in processes(user.uid)]
         raise AssertionError(
@@ -93,4 +101,10 @@ def tidy_after_a_killed_monitor(user: User) -> None:
 
 
 def _new_mounts(before: list[str]) -> list[str]:
-    return [mount for mount in mount_table() if mount not in before]
+    return [
+        mount
+        for mount in mount_table()
+        if mount not in before
+        and mount.split()[0] not in OF_ALL_SESSIONS
+        and not mount.startswith(SERVICE_MANAGERS)
+    ]

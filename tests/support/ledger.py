@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 
+from ssh2container.admin.mountpoints import is_mount_point
 from support.host import processes, run, until
 
 CACHE = "/var/cache/ssh2container-tests"
@@ -43,7 +44,7 @@ def end_processes(uid: int) -> None:
 
 def remove_path(path: str) -> None:
     """Remove a file, or a directory and what is in it; what is mounted on it is unmounted."""
-    if os.path.ismount(path):
+    while is_mount_point(path):
         run(["umount", path]).ok()
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)

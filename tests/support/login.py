@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from support.host import Done, Process, children, until
+from support.host import DEADLINE_SECONDS, Done, Process, children, until
 from support.users import User
 
 Stream = int | IO[bytes] | socket.socket | None
@@ -71,7 +71,7 @@ def _pipe(user: User, *, reads: bool) -> tuple[int, int]:
 
 def finish(session: subprocess.Popen[bytes], stdin: bytes | None = None) -> Done:
     """Feed the session, read it to its end, and give back how it ended."""
-    out, err = session.communicate(stdin, timeout=100)
+    out, err = session.communicate(stdin, timeout=DEADLINE_SECONDS)
     return Done(session.returncode, out or b"", err or b"")
 
 

@@ -11,8 +11,10 @@ import os
 import shlex
 import subprocess
 import tempfile
-import time
 from typing import TYPE_CHECKING
+
+from support.host import until
+from support.lane import BELOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,14 +32,20 @@ DEADLINE_SECONDS = 300
 
 _START = r"""
 set -eu
-new=$1 source=$2 ready=$3; shift 3
+new=$1 source=$2 ready=$3 saved=$4 below=$5; shift 5
+unpack() { tar --xattrs --xattrs-include='*' --numeric-owner -xpf "$saved/$1" -C "$2"; }
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 machine "$new"
 layer() {  # PATH: an overlay over it, at the same place below the new root
+    local lower=/$1
+    # The overlay of a lane is one already, and that of a session is one more: the kernel stacks two.
+    [[ ! -d $below/$1 ]] || lower=$below/$1
     mkdir -p "$new/upper/$1" "$new/work/$1"
-    mount -t overlay -o "lowerdir=/$1,upperdir=$new/upper/$1,workdir=$new/work/$1" machine "$new/root/$1"
+    mount -t overlay -o "lowerdir=$lower,upperdir=$new/upper/$1,workdir=$new/work/$1" machine "$new/root/$1"
 }
 mkdir "$new/upper" "$new/work" "$new/root" "$new/work/_" "$new/upper/_"
+[[ -z $saved ]] || unpack upper "$new/upper"
+exec 9<"$new/upper"
 mount -t overlay -o "lowerdir=/,upperdir=$new/upper/_,workdir=$new/work/_" machine "$new/root"
 for top in "$@"; do ! mountpoint -q "/$top" || layer "$top"; done
 cd "$new/root"
@@ -52,6 +60,7 @@ ln -s /proc/self/fd dev/fd; ln -s fd/0 dev/stdin; ln -s fd/1 dev/stdout; ln -s f
 mount -t tmpfs -o mode=1777 shm dev/shm
 mount -t tmpfs -o mode=755 run run
 mkdir run/sshd run/lock; chmod 1777 run/lock
+[[ -z $saved ]] || unpack run run
 mount -t tmpfs -o mode=1777 tmp tmp
 mkdir -p ".$source"; mount --bind "$source" ".$source"; mount -o remount,bind,ro ".$source"
 echo ready >&"$ready"
@@ -73,7 +82,9 @@ while signal.sigwait({signal.SIGCHLD, signal.SIGTERM}) == signal.SIGCHLD:
 class Machine:
     """The copy, while its ``with`` block lasts; :meth:`run` runs a command in it as root."""
 
-    def __init__(self) -> None:
+    def __init__(self, saved: str = "") -> None:
+        """saved: a directory of :meth:`save`; what was done to that machine is done to this one."""
+        self._saved = saved
         self.init = 0
         self._unshare: subprocess.Popen[bytes] | None = None
         self._place = ""
@@ -94,7 +105,7 @@ class Machine:
             _START,
         ]
         self._unshare = subprocess.Popen(
-            [*command, "machine", self._place, SOURCE, str(writer), *_TOPS],
+            [*command, "machine", self._place, SOURCE, str(writer), self._saved, BELOW, *_TOPS],
             stdin=subprocess.DEVNULL,
             pass_fds=(writer,),
             start_new_session=True,
@@ -104,11 +115,8 @@ class Machine:
             if not pipe.readline():
                 raise RuntimeError("the throw-away machine did not start")
         self.init = self._child()
-        deadline = time.monotonic() + 10
-        while os.readlink(f"/proc/{self.init}/exe").rpartition("/")[2].startswith("bash"):
-            if time.monotonic() > deadline:
-                raise RuntimeError("the throw-away machine did not finish its start")
-            time.sleep(0.01)
+        program = f"/proc/{self.init}/exe"
+        until(lambda: not os.path.basename(os.readlink(program)).startswith("bash"), "it has started")
         return self
 
     def _child(self) -> int:
@@ -121,8 +129,17 @@ class Machine:
         assert self._unshare is not None
         with contextlib.suppress(ProcessLookupError):
             self._unshare.kill()
-        self._unshare.wait(30)
+        self._unshare.wait(DEADLINE_SECONDS)
         os.rmdir(self._place)
+
+    def save(self, directory: str) -> None:
+        """Save what was done to its files, but for those in /tmp, for other machines to begin with."""
+        for name, place in (("upper", "fd/9"), ("run", "root/run")):
+            subprocess.run(
+                ["tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--one-file-system", "-cf",
+                 f"{directory}/{name}", "-C", f"/proc/{self.init}/{place}", "."],
+                check=True,
+            )  # fmt: skip
 
     def inside(self, *command: str, environment: Mapping[str, str] | None = None) -> list[str]:
         """Return the command line that runs ``command`` inside."""

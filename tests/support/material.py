@@ -15,6 +15,8 @@ import tarfile
 import zlib
 from collections.abc import Iterable
 
+from support.data import write_sparse
+
 BUSYBOX = "/bin/busybox"
 
 _VOLUME_GROUP = """vg {
@@ -151,9 +153,8 @@ def gpt_disk(tree: str, path: str, mib: int) -> None:
     starts = [part["start"] * 512 for part in found["partitiontable"]["partitions"]]
     with open(path, "r+b") as disk:
         for start, content in zip(starts[1:], (path + ".boot", path + ".root"), strict=True):
-            disk.seek(start)
-            with open(content, "rb") as filesystem:
-                shutil.copyfileobj(filesystem, disk)
+            write_sparse(disk, start, content)
+            os.unlink(content)
 
 
 def oci_layout(
@@ -205,11 +206,7 @@ def lvm(path: str, volumes: dict[str, str]) -> str:
     texts, at = [], 0
     with open(path, "wb") as disk:
         for number, (name, source) in enumerate(volumes.items()):
-            with open(source, "rb") as file:
-                content = file.read()
-            extents = -(-len(content) // extent)
-            disk.seek(data_start + at * extent)
-            disk.write(content)
+            extents = -(-write_sparse(disk, data_start + at * extent, source) // extent)
             identifier = _dashed(f"lv{number:04}" + "c" * 26)
             texts.append(_LOGICAL_VOLUME % (name, identifier, extents, at))
             at += extents

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from support.host import children, until
 from support.login import start
+from support.tracing import strace
 from support.users import User
 
 
@@ -76,9 +77,7 @@ def traced(pids: list[int], trace: str) -> Iterator[list[str]]:
     calls: list[str] = []
     until(lambda: _are_at_rest(pids), "the processes have nothing more to do")
     attach = [word for pid in pids for word in ("-p", str(pid))]
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-qq", "-e", f"trace={trace}", *attach], stderr=subprocess.PIPE, text=True
-    )
+    tracer = subprocess.Popen([*strace(trace.split(","), log=""), *attach], stderr=subprocess.PIPE, text=True)
     until(lambda: all(_tracer_of(pid) for pid in pids), "strace is attached")
     try:
         yield calls
@@ -98,10 +97,10 @@ def _tracer_of(pid: int) -> int:
 def _are_at_rest(pids: list[int]) -> bool:
     """Whether all of them sleep; those that have something to say to others are asked first."""
     everybody = [*(child.pid for pid in pids for child in children(pid)), *pids]
-    return all(_state(pid) in "SZ" for pid in everybody)
+    return all(state(pid) in "SZ" for pid in everybody)
 
 
-def _state(pid: int) -> str:
+def state(pid: int) -> str:
     """The letter of proc(5): S asleep, t stopped by a tracer, R on a processor …"""
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         return str(re.findall(r"State:\t(\w)", file.read())[0])

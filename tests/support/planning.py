@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ssh2container.plan.account import Account
-from ssh2container.plan.host import Host, Source, specifier_values
+from ssh2container.plan.host import Host, specifier_values
 from ssh2container.plan.image import Image
 from ssh2container.plan.make import Plan, make
+from ssh2container.plan.private import Observed
 from ssh2container.plan.request import Request
-from ssh2container.policy import specifiers
+from ssh2container.plan.sources import Source
 from ssh2container.policy.policy import Policy
 
 SESSION = "0123456789"
@@ -23,17 +24,21 @@ def account(name: str = "al", *groups: str) -> Account:
     return Account(name, 1000, gids[0], f"/home/{name}", gids, (name, *groups))
 
 
-def host(policy: Policy, user: Account, *, terminal: bool = False) -> Host:
+def host(policy: Policy, *, terminal: bool = False) -> Host:
     """A host that has all that ``policy`` names."""
     made = Host()
     made.session = SESSION
+    made.served = ()
+    made.last_pid = 4711
     made.terminal = made.interactive = terminal
     made.hushed, made.welcomed = False, b""
     made.image = _image(policy.image)
     made.tools = None
     made.shell = policy.shell[0]
     made.range = None
+    made.networks = None
     made.skeleton = "/skeleton"
+    made.stand_ins = ("/usr/bin/crontab",)
     made.landlock, made.last_capability = 5, 40
     made.masked_files = ("/proc/keys",)
     made.masked_directories = ("/proc/acpi",)
@@ -42,17 +47,21 @@ def host(policy: Policy, user: Account, *, terminal: bool = False) -> Host:
     made.etc_links = (("os-release", "/usr/lib/os-release"),)
     made.top = ()
     made.skel = ((".profile", 0o644, b"true\n"),)
-    values = specifier_values(user, SESSION)
-    made.home = None
-    if policy.home is not None:
-        made.home = _source(specifiers.expand(policy.home.source or "", values))
-    made.sources = {
-        volume.target: _source(specifiers.expand(volume.source, values)) for volume in policy.volumes
-    }
+    made.home = _source(policy.home.source or "") if policy.home is not None else None
+    made.sources = {volume.written: _source(volume.source) for volume in policy.volumes}
     # In place of a compiled filter, what it would be made from.
+    made.set_id_bits = 0
+    made.limits = {"core": -1, "nproc": -1, "nofile": 1 << 20}
+    made.processes = -1
+    made.core_handler = False
     made.bpf, made.init_bpf = repr(policy.seccomp).encode().ljust(800), bytes(8)
     made.recorder = b"recorder" if policy.seccomp.on_violation == "log" else b""
     made.resolv_conf = b"nameserver 192.0.2.1\n" if policy.network_mode == "host" else b""
+    made.private = None
+    if policy.network_mode == "private":
+        made.private = Observed(b"nameserver 192.0.2.1\nsearch example.org\n", has_ipv6=True)
+        made.resolv_conf = made.private.resolv_conf
+    made.devices = made.opening = None
     made.agent, made.agent_missing = None, ""
     return made
 
@@ -68,7 +77,8 @@ def plan(
     """The plan of one login. Raises Refusal as the login would."""
     user = user or account()
     given = given or {}
-    return make(Request.parse(arguments, given), user, policy, host(policy, user, terminal=terminal), given)
+    policy = policy.expanded(specifier_values(user, SESSION))
+    return make(Request.parse(arguments, given), user, policy, host(policy, terminal=terminal), given)
 
 
 def contents(value: Any) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 
-from ssh2container.admin.language import building, compiler, loader, provenance
-from ssh2container.admin.language.problems import PolicyError, Problem
-from ssh2container.admin.language.reading import Source, decode
+from ssh2container.admin.policy import origins
+from ssh2container.admin.policy.compile import build, compiler, loader
+from ssh2container.admin.policy.yaml.files import Source, decode
+from ssh2container.admin.policy.yaml.problems import PolicyError, Problem
 from ssh2container.policy import store
 from ssh2container.policy.merge import merge
 from ssh2container.policy.policy import Policy
@@ -41,8 +41,8 @@ class Tree:
     def load(self, name: str, *groups: str) -> Policy:
         return store.load(name, groups, self.places, self.logged.append)
 
-    def compile(self) -> building.Built:
-        return building.build(self.places)
+    def compile(self) -> build.Built:
+        return build.build(self.places)
 
     def errors(self, name: str, *groups: str) -> list[str]:
         """The errors that refuse a user, each without its directory."""
@@ -51,6 +51,17 @@ class Tree:
         except PolicyError as error:
             return [str(problem).replace(self.places.configuration + "/", "") for problem in error.problems]
         return []
+
+
+def chain(base: str) -> Tree:
+    """A tree in which each part that a policy can come from says something to alice of the group staff."""
+    made = Tree(base)
+    made.write("config", "group_order: [staff]")
+    made.write("defaults", "image: debian:12")
+    made.write("groups/staff", "environment: {FROM: staff}")
+    made.write("share/base", "hostname: base")
+    made.write("users/alice", "extends: [base]")
+    return made
 
 
 def read(text: str | bytes, path: str = "/p.yaml") -> loader.Loaded:
@@ -78,9 +89,5 @@ def policy(*texts: str) -> Policy:
 
 
 def shown(made: Policy) -> str:
-    """What ``show`` prints, without the origins, as a policy that means the same.
-
-    A list with built-in entries grows when it is read; an effective policy is meant as it stands.
-    """
-    written = "\n".join(row.line() for row in provenance.rows(made))
-    return re.sub("^accept_env:", "accept_env: !override", written, flags=re.MULTILINE)
+    """What ``show`` prints of an effective policy, origins included."""
+    return "\n".join(origins.lines(origins.rows(made)))

@@ -33,6 +33,14 @@ SUBSYSTEM = f"Subsystem sftp {SFTP_SERVER}\n"
 """What Debian's sshd_config says."""
 
 
+def written(name: str) -> str:
+    """Shell words of a throw-away machine: wait for the pid file of an sshd, which has then read the rest.
+
+    name: of the file, in /root and without its ending.
+    """
+    return f"for i in $(seq 1200); do [ -e /root/{name}.pid ] && exit; sleep 0.1; done; exit 1"
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from support.host import until
+from support.host import DEADLINE_SECONDS, until
 
 PATH = "/dev/log"
 ASIDE = "/dev/log.before-ssh2container-tests"
@@ -53,9 +53,10 @@ class Syslog:
 
     def stop(self) -> None:
         self._stopping = True
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waker:
-            waker.sendto(b"stop", PATH)
-        self._thread.join()
+        # Not a record that wakes it: at PATH may be somebody else's socket by now.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(DEADLINE_SECONDS)
+        assert not self._thread.is_alive(), f"the listener on {PATH} does not stop"
         self._socket.close()
         os.unlink(PATH)
         if os.path.lexists(ASIDE):

@@ -17,12 +17,15 @@ from support.ledger import Ledger, end_processes, remove_path, remove_user
 SHELL = "/usr/bin/ssh2container"
 POLICIES = "/etc/ssh2container/users"
 RUNTIME = "/run/ssh2container"
+HOST_KEYS = "/var/lib/ssh2container/host-keys"
 PLAIN = "image: host\n"
 """The smallest policy: the host's /usr, everything else as the product has it by default."""
+_FIRST_UNSHARED, _UNSHARED = 0x2000_0000, 0x1000_0000
+"""Numbers that nothing else gives to users: by chance alone do two machines of one kernel take the same."""
 
 
 MakeUser: TypeAlias = "Callable[..., User]"
-"""The ``make_user`` fixture: (policy, shell, groups), each optional."""
+"""The ``make_user`` fixture: (policy, shell, groups, is_unshared), each optional."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,29 @@ class Users:
         self._ledger = ledger
         self._users: list[User] = []
 
-    def make(self, policy: str | None = PLAIN, shell: str = SHELL, groups: tuple[str, ...] = ()) -> User:
-        """A new user; ``policy`` is YAML text (None: no policy file), ``%USER%`` in it is his name."""
+    def make(
+        self,
+        policy: str | None = PLAIN,
+        shell: str = SHELL,
+        groups: tuple[str, ...] = (),
+        *,
+        is_unshared: bool = False,
+    ) -> User:
+        """A new user; ``policy`` is YAML text (None: no policy file), ``%USER%`` in it is his name.
+
+        is_unshared: no other machine of this kernel has a user of that number. The kernel counts some things
+        by number alone, whatever else keeps machines apart.
+        """
         assert os.path.exists(shell), f"{shell} is not installed: use tests/run"
         name = "s2c" + secrets.token_hex(4)
         self._ledger.note_user(name)
         command = ["/usr/sbin/useradd", "--create-home", "--user-group", "--shell", shell, "--password", "*"]
         if groups:
             command += ["--groups", ",".join(groups)]
+        if is_unshared:
+            # A log with a place for each number would end far behind the last.
+            number = _FIRST_UNSHARED + secrets.randbelow(_UNSHARED)
+            command += ["--no-log-init", "--uid", str(number)]
         run([*command, name]).ok()
         entry = pwd.getpwnam(name)
         user = User(name, entry.pw_uid, entry.pw_gid, entry.pw_dir, shell)
@@ -101,6 +119,9 @@ class Users:
         end_processes(user.uid)
         remove_path(user.policy_file)
         remove_path(user.runtime_directory)
+        remove_path(f"{RUNTIME}/users/{user.uid}")
+        for end in ("", ".pub"):
+            remove_path(f"{HOST_KEYS}/{user.uid}{end}")
         remove_user(user.name, user.uid)
 
     def remove_all(self) -> None:

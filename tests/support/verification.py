@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
-from support.host import Done
+from support.host import DEADLINE_SECONDS, Done
 from support.users import User
 
 CONTROL = "/usr/bin/ssh2containerctl"
@@ -26,7 +26,7 @@ def start(user: User, scenario: str, *operations: str, before: tuple[str, ...] =
         capture_output=True,
         env=user.environment(),
         cwd="/",
-        timeout=200,
+        timeout=DEADLINE_SECONDS,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import contextlib
+import platform
+import tempfile
 from collections.abc import Iterator
 
 import pytest
-from support.installation import Installation
-from support.machine import SOURCE, Machine
+from support import emulated
+from support.emulated import TREE, WHEELS, System
+from support.installation import Installation, fetch_wheels
+from support.ledger import Ledger
+from support.machine import Machine
 
 CACHE = "/var/cache/ssh2container-tests"
+ADD_USERS = """
+ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id
+for user in alice ranger; do
+    useradd --create-home --shell /bin/bash --password '*' $user
+    mkdir -m 700 /home/$user/.ssh
+    cp /root/.ssh/id.pub /home/$user/.ssh/authorized_keys
+    chown -R $user: /home/$user/.ssh
+done
+ssh2containerctl enable alice
+"""
 
 
 @pytest.fixture(scope="session")
 def wheels() -> str:
     """A directory with what install.sh takes from the Python package index, so that it is fetched once."""
     directory = f"{CACHE}/wheels"
-    os.makedirs(directory, exist_ok=True)
-    subprocess.run(
-        ["/usr/bin/python3", "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps",
-         "--require-hashes", "-d", directory, "-r", f"{SOURCE}/libexec/requirements.txt"],
-        check=True,
-    )  # fmt: skip
+    fetch_wheels(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def compiled(ledger: Ledger) -> str:
+    """A directory for what the compiler makes of the product's sources, so that it is made once."""
+    directory = tempfile.mkdtemp(prefix="compiled-", dir=CACHE)
+    ledger.note_path(directory)
     return directory
 
 
@@ -34,22 +51,54 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.fixture
-def bare(machine: Machine, wheels: str) -> Installation:
+def bare(machine: Machine, wheels: str, compiled: str) -> Installation:
     """A machine on which the product is not installed."""
-    return Installation.bare(machine, wheels)
+    return Installation.bare(machine, wheels, compiled)
+
+
+@pytest.fixture(scope="session")
+def once_installed(wheels: str, compiled: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What an installation makes of a machine: others begin with it."""
+    place = str(tmp_path_factory.mktemp("installed"))
+    with Machine() as made:
+        Installation.bare(made, wheels, compiled).install()
+        made.save(place)
+    return place
+
+
+@contextlib.contextmanager
+def _installed(saved: str, wheels: str, compiled: str) -> Iterator[Installation]:
+    with Machine(saved) as made:
+        installation = Installation(made, wheels, compiled)
+        installation.control("enable", "--runtime")  # as the unit does at each start of a host
+        yield installation
 
 
 @pytest.fixture
-def installed(bare: Installation) -> Installation:
+def installed(once_installed: str, wheels: str, compiled: str) -> Iterator[Installation]:
     """A machine on which the product has just been installed."""
-    bare.install()
-    return bare
+    with _installed(once_installed, wheels, compiled) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def shared(wheels: str) -> Iterator[Installation]:
+def shared(once_installed: str, wheels: str, compiled: str) -> Iterator[Installation]:
     """One installed machine for all tests of a module that only look at it, or clean up."""
-    with Machine() as made:
-        installation = Installation.bare(made, wheels)
-        installation.install()
-        yield installation
+    with _installed(once_installed, wheels, compiled) as made:
+        yield made
+
+
+@pytest.fixture(scope="session", params=emulated.releases())
+def system(wheels: str, request: pytest.FixtureRequest) -> Iterator[System]:
+    """An emulated system with the product and its user alice, one for all files: it takes minutes to start.
+
+    test_whole_system.py is the last of them, as it ends with the removal of the product.
+    """
+    if why := emulated.missing():
+        pytest.skip(why)
+    if platform.freedesktop_os_release()["ID"] != "debian":
+        pytest.skip("the emulated system is bootstrapped from this one's sources, which are not Debian's")
+    with System(request.param, wheels) as made:
+        made.run(f"cd {TREE}; ./install.sh --wheels {WHEELS} --reload-sshd").ok()
+        made.run(ADD_USERS).ok()
+        yield made

@@ -20,6 +20,12 @@ def test_the_demonstration(bare: Installation) -> None:
     by_hand = re.search(r"^    (ssh -F \S+ demo)$", demonstration, re.MULTILINE)
     assert by_hand
     assert bare.machine.run(*by_hand[1].split(), "id -un").stdout == "s2c-demo\n"
+    kept = bare.machine.run("cat", "/var/lib/ssh2container-demo/report").stdout
+    assert kept.startswith("[1/")
+    assert kept in demonstration
+    assert by_hand[0] in kept
+    for path in re.findall(r"/var/lib/ssh2container-demo/(?!homes)[\w/]+", kept):
+        bare.machine.run("test", "-e", path)
     bare.run("--demo", "--clean")
     left = [path for path in bare.manifest() if "s2c-demo" in path or "ssh2container-demo" in path]
     assert not left
@@ -29,9 +35,9 @@ def test_the_demonstration(bare: Installation) -> None:
 
 
 def test_a_step_that_proves_nothing_fails(installed: Installation) -> None:
-    """Without the drop-in, forwarding is open: the demonstration says so and its status is 1."""
-    installed.machine.shell("echo >>/etc/ssh/sshd_config.d/10-ssh2container.conf; "
-                            "sed -i 's/^/# /' /etc/ssh/sshd_config.d/10-ssh2container.conf")  # fmt: skip
+    """Without the drop-in's lines forwarding is open: the demonstration says so and its status is 1."""
+    drop_in = "/etc/ssh/sshd_config.d/10-ssh2container.conf"
+    installed.machine.shell(f"echo >>{drop_in}; sed -i '/Forwarding/s/^/# /' {drop_in}")
     done = installed.run("--wheels", installed.wheels, "--demo", check=False)
     assert done.returncode == 1
     assert "FAILED: not so: port forwarding to the host is refused" in done.stdout

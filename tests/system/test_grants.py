@@ -16,6 +16,16 @@ def granted(host: Installation, name: str) -> list[str]:
     return found[0]
 
 
+def import_image(host: Installation) -> None:
+    """Import the image that the policies name: enable refuses whose logins would not start."""
+    host.machine.shell(
+        "mkdir -p /root/lab/bin /root/lab/etc;"
+        "cp /bin/busybox /root/lab/bin/; ln -sf busybox /root/lab/bin/sh;"
+        "echo root:x:0:0::/root:/bin/sh >/root/lab/etc/passwd;"
+        "/usr/bin/ssh2containerctl image import --range lab /root/lab"
+    )
+
+
 def policy(host: Installation, name: str, text: str) -> None:
     host.machine.write(f"/etc/ssh2container/users/{name}.yaml", text)
 
@@ -24,6 +34,7 @@ def test_a_grant_comes_and_goes_with_the_policy_and_the_shell(installed: Install
     installed.add_user("alice")
     own = granted(installed, "alice")
     shared = f"alice:{BASE}:65536"
+    import_image(installed)
     policy(installed, "alice", RANGED)
     for _ in range(2):
         installed.control("enable", "alice")
@@ -49,6 +60,7 @@ def test_a_range_of_ones_own_is_the_one_of_useradd_or_a_new_one(installed: Insta
     assert "no idmapped mounts: use userns_mode: range" in done.stderr
     assert "undone" in done.stdout
     installed.machine.shell("mount -t tmpfs images /var/lib/ssh2container/images")
+    import_image(installed)
     for name in ("alice", "berta"):
         installed.control("enable", name)
     assert granted(installed, "alice") == alice

@@ -14,20 +14,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.host import until
+from support.host import DEADLINE_SECONDS, until
 from support.material import busybox_tree, directory, entry, gpt_disk, lvm, oci_layout, symlink, tar
 
-from ssh2container.admin.images import importing, update
-from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images import import_, update
 from ssh2container.admin.images.sources.bootstrap import Bootstrap
 from ssh2container.admin.images.sources.choose import choose
 from ssh2container.admin.images.sources.host_tools import HostTools
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.store import Store, Version
+from ssh2container.admin.images.store.store import Store, Version
+from ssh2container.admin.images.unpack.rules import Limits
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.image import Image
 
-DEADLINE_SECONDS = 20
 TREE_MIB = 48
 
 
@@ -55,7 +54,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def bring(store: Store, source: str | Source, name: str = "lab") -> Version:
     chosen = choose(source) if isinstance(source, str) else source
-    return importing.bring(store, name, chosen, Limits(), lambda *_: None)
+    return import_.bring(store, name, chosen, Limits(), lambda *_: None)
 
 
 def run(*argv: str, **options: object) -> None:
@@ -150,6 +149,39 @@ def test_btrfs(tree: str, expected: str, store: Store, tmp_path: Path) -> None:
         file.truncate(200 << 20)
     run("mkfs.btrfs", "-q", "-r", tree, str(disk))
     assert bring(store, str(disk)).digest == expected
+
+
+@pytest.mark.parametrize("kind", ["ext2", "ext4", "btrfs", "xfs", "squashfs"])
+def test_what_a_filesystem_loses_is_listed(kind: str, store: Store, tmp_path: Path) -> None:
+    """Its reader may well leave it out on its own."""
+    tree, disk = tmp_path / "tree", tmp_path / "disk"
+    (tree / "etc").mkdir(parents=True)
+    (tree / "etc/suid").write_bytes(b"x")
+    os.setxattr(tree / "etc/suid", "user.comment", b"kept or told")
+    os.chmod(tree / "etc/suid", 0o4755)
+    os.mkfifo(tree / "etc/pipe")
+    if kind == "btrfs":
+        with disk.open("wb") as file:
+            file.truncate(200 << 20)
+        run("mkfs.btrfs", "-q", "-r", str(tree), str(disk))
+    elif kind == "xfs":
+        prototype = tmp_path / "prototype"
+        lines = ["/dummy", "0 0", "d--755 0 0", "etc d--755 0 0", f"suid -u-755 0 0 {tree}/etc/suid"]
+        prototype.write_text("\n".join([*lines, "pipe p--644 0 0", "$", "$", ""]))
+        with disk.open("wb") as file:
+            file.truncate(320 << 20)
+        run("mkfs.xfs", "-q", "-p", str(prototype), str(disk))
+    elif kind == "squashfs":
+        squashfs(str(tree), disk)
+    else:
+        run("mke2fs", "-q", "-t", kind, "-d", str(tree), str(disk), "16M")
+    version = bring(store, str(disk))
+    told = {what: [Path(name).name for name in names] for what, names in version.info["neutralised"].items()}
+    assert told["set-user-id and set-group-id bits removed"] == ["suid"]
+    assert told["devices and FIFOs left out"] == ["pipe"]
+    kept = os.listxattr(f"{store.tree(version)}/root/etc/suid")
+    told_of = told.get("extended attribute user.comment removed", [])
+    assert kind == "xfs" or kept == ["user.comment"] or told_of == ["suid"]  # prototypes have none
 
 
 def xfs(tree: str, path: Path, *options: str) -> Path:
@@ -264,7 +296,7 @@ def test_a_plain_iso(tree: str, store: Store, tmp_path: Path) -> None:
 def test_what_is_nothing_is_said_so(store: Store, tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("not an image\n" * 1000)
-    with pytest.raises(SessionError, match="no kind"):
+    with pytest.raises(SessionError, match="not of a kind"):
         bring(store, str(text))
 
 
@@ -340,11 +372,11 @@ def test_a_docker_archive(layout: str, store: Store, tmp_path: Path) -> None:
 
 def test_a_source_without_its_kind_is_not_taken_for_files(layout: str, store: Store, tmp_path: Path) -> None:
     """Or the image would be a directory of layers, in which nothing runs."""
-    with pytest.raises(Refusal, match="import oci:DIRECTORY"):
+    with pytest.raises(Refusal, match=f"import oci:{layout}"):
         bring(store, layout)
     saved = tmp_path / "saved.tar"
     run("skopeo", "copy", "-q", "--insecure-policy", f"oci:{layout}", f"docker-archive:{saved}:lab:1")
-    with pytest.raises(Refusal, match="import docker-archive:FILE"):
+    with pytest.raises(Refusal, match=f"import docker-archive:{saved}"):
         bring(store, str(saved))
     assert store.versions() == {}
 
@@ -427,7 +459,7 @@ def test_an_update_follows_the_tag(
     reference = registry(layout, "team/lab:1")
     with contextlib.chdir(tmp_path):
         source = choose(f"docker://{reference}", authfile="auth.json", insecure=True)
-    first = importing.bring(store, "lab", source, Limits(3 << 20, 40), lambda *_: None)
+    first = import_.bring(store, "lab", source, Limits(3 << 20, 40), lambda *_: None)
     assert update.update(store, "lab", lambda *_: None).outcome == "unchanged"
     assert update.updatable(store) == ["lab"]
     held = Image.find("lab", store.path)

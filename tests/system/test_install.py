@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.host import until
+from support.host import DEADLINE_SECONDS, until
 from support.installation import TREE, Installation
 
-STEPS = 13
+STEPS = 14
 DROP_IN = "/etc/ssh/sshd_config.d/10-ssh2container.conf"
 LIB = "/usr/lib/ssh2container"
 
@@ -130,7 +130,7 @@ def test_a_file_that_was_lost_or_changed_comes_back(installed: Installation, dam
     installed.control("enable", "alice")
     installed.machine.shell(damage.format(f"{LIB}/current/ssh2container/run/owner.py"))
     assert "is damaged" in installed.install().stdout
-    installed.machine.shell(f"grep -q container_per {LIB}/current/ssh2container/run/owner.py")
+    installed.machine.shell(f"grep -q getppid {LIB}/current/ssh2container/run/owner.py")
     assert installed.inside("alice", "echo inside").stdout == "inside\n"
     assert "is complete" in installed.install().stdout
 
@@ -219,7 +219,7 @@ class TestDropIn:
         done = installed.control("sshd-config", "--write", check=False)
         assert done.returncode == 1
         assert "PermitUserNonsense" in done.stderr
-        assert "the former state was restored" in done.stderr
+        assert "the previous state was restored" in done.stderr
         assert installed.machine.read(DROP_IN) == before
         installed.machine.run("rm", DROP_IN)
         assert installed.control("sshd-config", "--write", check=False).returncode == 1
@@ -325,7 +325,7 @@ def test_an_upgrade_leaves_live_sessions_and_their_version_alone(installed: Inst
     assert session.poll() is None
     machine.run("test", "-d", f"{LIB}/{old}")
     machine.run("pkill", "-KILL", "-U", "alice")
-    session.communicate(timeout=60)
+    session.communicate(timeout=DEADLINE_SECONDS)
     until(lambda: not machine.run("pgrep", "-U", "alice", check=False).stdout, "the session's processes end")
     assert f"remove {old}" in installed.install().stdout
     assert machine.run("test", "-d", f"{LIB}/{old}", check=False).returncode == 1
@@ -344,6 +344,16 @@ def test_a_second_run_after_a_change_of_the_same_version_changes_nothing(install
     assert installed.manifest() == before
 
 
+def test_what_a_tests_run_built_in_the_tree_is_neither_needed_nor_taken(installed: Installation) -> None:
+    machine, module = installed.machine, f"{TREE}/ssh2container/kernel/_syscall.abi3.so"
+    for prepare in (f"rm -f {module}", f"echo older than its sources >{module}"):
+        machine.run("sh", "-c", f"{prepare}; echo '# changed' >>{TREE}/ssh2container/shell.py")
+        installed.install()
+        machine.run("sh", "-c", f"cd {LIB}/current && sha256sum --quiet -c FILES")
+        machine.run("/usr/bin/python3", "-ISBc", f"import sys; sys.path.insert(0, '{LIB}/current')\n"
+                    "from ssh2container.kernel.script import PROTOCOL")  # fmt: skip
+
+
 def test_completions(installed: Installation) -> None:
     """The file that bash loads completes a verb; the others are there for zsh and fish."""
     script = (
@@ -358,7 +368,8 @@ def test_completions(installed: Installation) -> None:
 def test_units_are_valid(installed: Installation) -> None:
     if installed.machine.run("which", "systemd-analyze", check=False).returncode:
         pytest.skip("systemd is not installed on this machine")
-    names = ("compile.path", "compile.service", "image-update.timer", "runtime.service")
+    services = ("compile.service", "sshd.service", "limits.service", "runtime.service")
+    names = ("compile.path", "image-update.timer", *services)
     done = installed.machine.run(
         "systemd-analyze",
         "verify",

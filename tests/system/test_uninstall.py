@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
+from support.host import DEADLINE_SECONDS
 from support.installation import Installation
 
 DROP_IN = "/etc/ssh/sshd_config.d/10-ssh2container.conf"
@@ -31,6 +34,44 @@ def test_users_are_listed_and_get_nologin(enrolled: Installation) -> None:
     assert not exists(enrolled, "/usr/bin/ssh2container")
     assert not exists(enrolled, "/usr/lib/ssh2container")
     assert not exists(enrolled, "/run/ssh2container")
+
+
+def test_the_limits_of_slices_are_removed(enrolled: Installation) -> None:
+    machine = enrolled.machine
+    policy = "limits: best\nuser_limits: {pids_limit: 100}\n"
+    machine.write("/etc/ssh2container/users/alice.yaml", policy)
+    machine.shell("echo 'site_limits: {pids_limit: 8000}' >>/etc/ssh2container/config.yaml")
+    enrolled.control("compile")
+    find = "find /etc/systemd/system -path '*user*.slice.d*'"
+    assert len(machine.shell(find).splitlines()) == 4
+    enrolled.run("--uninstall")
+    assert machine.shell(find) == ""
+
+
+def test_networks_are_taken_away(enrolled: Installation) -> None:
+    """Prepared namespaces, the records of addresses, and a bridge that "network create" made, with its table.
+
+    The network is this machine's own: nothing may be left there whatever happens.
+    """
+    machine, name = enrolled.machine, "nu" + secrets.token_hex(4)
+    seen = f"{{ ip -br link; nft list tables; }} | grep -e {name} -e ^sc || true"
+    before = machine.shell(seen)
+    enrolled.control("network", "create", "--internal", name)
+    try:
+        machine.write("/etc/ssh2container/users/alice.yaml", f"image: host\nnetworks: [{name}]\n")
+        enrolled.control("enable", "alice")
+        assert machine.shell(seen).count(name) > before.count(name)
+        assert "/run/ssh2container/networks/" in machine.shell("cat /proc/self/mountinfo")
+        said = enrolled.run("--uninstall").stdout
+        assert "take the networks of users away" in said
+        assert f"remove the network {name}" in said
+        assert machine.shell(seen) == before
+        assert "/run/ssh2container/" not in machine.shell("cat /proc/self/mountinfo")
+        for path in ("/var/lib/ssh2container/networks", "/var/lib/ssh2container/bridges"):
+            assert not exists(enrolled, path)
+    finally:
+        for command in (f"ip link delete {name}", f"nft delete table inet ssh2container-{name}"):
+            machine.run(*command.split(), check=False)
 
 
 def test_what_nologin_leaves_open_stays_closed(enrolled: Installation) -> None:
@@ -116,3 +157,48 @@ def test_killed_it_is_completed_by_the_next(enrolled: Installation) -> None:
 
 def test_where_nothing_is_installed(bare: Installation) -> None:
     assert "not installed here" in bare.run("--uninstall").stdout
+
+
+def test_former_shells_outlive_the_program(enrolled: Installation) -> None:
+    """--restore-shell after an --uninstall without it: for whom that closed, not for the disabled."""
+    enrolled.control("disable", "bob")
+    enrolled.run("--uninstall")
+    assert enrolled.shell_of("alice") == NOLOGIN
+    assert (
+        "alice: login shell becomes /bin/bash"
+        in enrolled.run("--uninstall", "--restore-shell", "--dry-run").stdout
+    )
+    enrolled.run("--uninstall", "--restore-shell")
+    assert enrolled.shell_of("alice") == "/bin/bash"
+    assert enrolled.shell_of("bob") == NOLOGIN
+    assert exists(enrolled, DROP_IN), "bob's nologin still needs it"
+    assert "not installed" in enrolled.run("--uninstall", "--restore-shell").stdout
+
+
+def test_who_is_enabled_and_disabled_again_after_an_uninstall_stays_closed(enrolled: Installation) -> None:
+    enrolled.run("--uninstall")
+    enrolled.install()
+    enrolled.control("enable", "alice")
+    enrolled.control("disable", "alice")
+    enrolled.run("--uninstall", "--restore-shell")
+    assert enrolled.shell_of("alice") == NOLOGIN
+    assert enrolled.shell_of("bob") == "/bin/bash"
+
+
+def test_purge_forgets_them(enrolled: Installation) -> None:
+    enrolled.run("--uninstall")
+    enrolled.run("--uninstall", "--purge")
+    assert "not installed" in enrolled.run("--uninstall", "--restore-shell").stdout
+    assert enrolled.shell_of("alice") == NOLOGIN
+
+
+def test_what_still_runs_is_said_and_ended_where_asked(enrolled: Installation) -> None:
+    session = enrolled.machine.spawn("su", "-", "alice", "-c", "echo up; exec sleep 600")
+    assert session.stdout
+    assert session.stdout.readline() == "up\n"
+    said = enrolled.run("--uninstall", "--dry-run")
+    assert "alice has 1 sessions that go on until they end; --kill ends them" in said.stdout + said.stderr
+    assert session.poll() is None
+    enrolled.run("--uninstall", "--kill")
+    assert session.wait(timeout=DEADLINE_SECONDS) != 0
+    assert enrolled.shell_of("alice") == NOLOGIN

@@ -38,7 +38,7 @@ def test_activity_moves_the_end_of_an_idle_session() -> None:
     assert limits.due == 500 + 840
     warning = limits.look(1340, active=500)
     assert warning
-    assert "nothing was typed or shown for 14 minutes; any key keeps it" in warning.text
+    assert "nothing was typed or shown for 14 minutes; press any key to keep it open" in warning.text
     assert limits.look(1350, active=1345) is None
     again = limits.look(1345 + 840, active=1345)
     assert again

@@ -22,7 +22,7 @@ GROUP = b"root:x:0:\nstaff:x:6:\nother:x:50:\n"
 def chosen(user: str, passwd: bytes = PASSWD, group: bytes = GROUP, more: str = "") -> Insider:
     """The identity in an image whose own user is ``user``."""
     wanted = policy(f"image: lab\nuserns_mode: range\n{more}")
-    host = planning.host(wanted, planning.account())
+    host = planning.host(wanted)
     host.image = Image("lab", kind="tree", root="/tree", user=user, passwd=passwd, group=group)
     host.range = Range(1879113728, COUNT, "/tree", own=False)
     return insider.choose(planning.account(), wanted, host)

@@ -17,6 +17,8 @@ from ssh2container.record.keeper import (
     DIGEST_BYTES,
     EXIT,
     INPUT,
+    LARGEST,
+    LARGEST_GATHERED,
     OUTPUT,
     RESIZE,
     Keeper,
@@ -72,6 +74,24 @@ def test_a_digest_is_of_all_that_came_before() -> None:
     assert kind == b"digest"
     assert blake2b(text[: int(size)], digest_size=DIGEST_BYTES).hexdigest() == digest.decode()
     assert text[: int(size)].endswith(b'"one"]\n')
+
+
+def test_many_questions_in_one_piece_get_one_answer() -> None:
+    """The answer is what whoever asks has to read: a flood of questions is no flood of answers."""
+    data = frame(BEGIN, HEADER) + frame(OUTPUT, b"one", 1) + frame(DIGEST, b"") * 2000
+    _, answer = kept([data])
+    assert answer.count(b"digest ") == 1
+
+
+def test_half_a_frame_is_written_and_not_kept() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/x.cast"
+        keeper = Keeper(os.open(path, os.O_WRONLY | os.O_CREAT), path)
+        keeper.take(frame(BEGIN, HEADER) + head(OUTPUT, LARGEST, 0) + b"x" * (LARGEST // 2))
+        assert keeper.written > LARGEST // 2
+        with pytest.raises(Refused):
+            keeper.take(b"x" * (LARGEST // 2) + head(RESIZE, LARGEST_GATHERED + 1, 0))
+        keeper.close()
 
 
 def test_time_never_goes_back() -> None:

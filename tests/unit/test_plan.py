@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support import planning
 from support.policies import policy
 
-from ssh2container.admin.explain import Explanation
-from ssh2container.admin.reasons import REASONS
+from ssh2container.admin.login.explain import Explanation
 from ssh2container.errors import Refusal
 from ssh2container.kernel import namespaces
 from ssh2container.plan import operations
+from ssh2container.plan.host import plain_files
 from ssh2container.plan.make import Plan
 from ssh2container.plan.operations import Operation
 
@@ -35,10 +36,14 @@ def kinds(kind: type[Operation]) -> Iterator[type[Operation]]:
         yield from kinds(below)
 
 
-def test_every_operation_has_a_reason_and_no_reason_is_left_over() -> None:
+def is_only_a_base(kind: type[Operation]) -> bool:
+    return not kind.step and bool(kind.__subclasses__())
+
+
+def test_every_operation_says_why() -> None:
     for module in pkgutil.iter_modules(operations.__path__):
         importlib.import_module(f"{operations.__name__}.{module.name}")
-    assert {kind.step for kind in kinds(Operation)} == set(REASONS)
+    assert [kind for kind in kinds(Operation) if not kind.why and not is_only_a_base(kind)] == []
 
 
 def test_explain_gives_every_step_its_reason() -> None:
@@ -70,7 +75,7 @@ def test_nothing_is_done_after_the_rights_are_gone_but_walls() -> None:
 @pytest.mark.parametrize(("mode", "own"), [("none", True), ("host", False)])
 def test_the_network_is_the_sessions_own_unless_the_policy_says_host(mode: str, *, own: bool) -> None:
     made = planning.plan(policy(f"network_mode: {mode}"))
-    assert bool(made.namespaces & namespaces.CLONE_NEWNET) is own
+    assert bool(made.container.namespaces & namespaces.CLONE_NEWNET) is own
     assert ("loopback" in steps(made)) is own
 
 
@@ -105,6 +110,7 @@ def test_what_a_policy_says_is_what_is_planned(text: str, shown: str) -> None:
         ("tmpfs: ['/usr/x:size=1m']", (), ("/usr/x",)),
         ("home: {source: /home/al}", (), ("home",)),
         ("user: games", (), ("games",)),
+        ("userns_mode: single\nimage: lab\nuser: games", (), ("games",)),
         ("userns_mode: range", (), ("range",)),
     ],
 )
@@ -127,7 +133,7 @@ def test_members_of_groups_as_good_as_root_are_refused(group: str) -> None:
 def test_sftp_has_the_servers_own_switches() -> None:
     text = "access: {sftp: {read_only: true, umask: '027', start_directory: /in/%u, deny: [remove]}}"
     made = planning.plan(policy(text), SFTP)
-    path, words = made.program.attempts[0]
+    path, words = made.payload.program.attempts[0]
     assert path.endswith("sftp-server")
     assert words[1:] == (b"-R", b"-u", b"027", b"-d", b"/in/al", b"-P", b"remove")
 
@@ -135,3 +141,18 @@ def test_sftp_has_the_servers_own_switches() -> None:
 def test_the_same_login_has_the_same_plan() -> None:
     made = policy("home: {source: /srv/%u}\nulimits: {nofile: 5}\nenvironment: {A: b}\n")
     assert planning.contents(planning.plan(made)) == planning.contents(planning.plan(made))
+
+
+def test_nothing_stands_in_for_a_program_of_many_names(tmp_path: Path) -> None:
+    """A mount on a link to busybox would cover the shell of the session, too."""
+    for name in ("busybox", "sudo"):
+        (tmp_path / name).touch()
+    (tmp_path / "crontab").symlink_to("busybox")
+    names = [f"{tmp_path}/{name}" for name in ("at", "crontab", "sudo")]
+    assert plain_files(names) == (f"{tmp_path}/sudo",)
+
+
+def test_what_stands_in_is_bound_before_usr_is_taken_along() -> None:
+    text = described("")
+    assert text.index("on /usr/bin/crontab") < text.index("bind /usr with its submounts")
+    assert "stand-in" not in described("image: debian:12\nuserns_mode: single")

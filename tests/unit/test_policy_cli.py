@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import os
 import stat
@@ -15,8 +16,8 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from support.policies import Tree
 
-from ssh2container.admin.cli import status
-from ssh2container.admin.cli.main import VERBS, command
+from ssh2container.admin.cli import status, verbs
+from ssh2container.admin.cli.main import command
 from ssh2container.admin.seccomp.build import BuildError
 from ssh2container.policy import store
 
@@ -137,7 +138,57 @@ def test_check_of_files_anywhere(tmp_path: os.PathLike[str]) -> None:
     assert 'there is no profile "q"' in said(done)
     assert "there is no such file" in said(done)
     done = control("check", f"{tmp_path}/work")
-    assert said(done).count("error:") == 1
+    assert said(done).count("error:") == 2
+    assert f"{good}: error: it is writable by users other than its owner (mode 0666)" in said(done)
+
+
+@pytest.mark.usefixtures("tree")
+def test_a_work_tree_is_judged_as_a_login_judges_it(tmp_path: os.PathLike[str]) -> None:
+    """As `git archive | tar` leaves it, every login would be refused."""
+    root = f"{tmp_path}/work"
+    os.makedirs(f"{root}/users")
+    os.makedirs(f"{root}/groups")
+    with open(f"{root}/users/a.yaml", "w", encoding="utf-8") as file:
+        file.write("hostname: a")
+    assert control("check", root).exit_code == 0
+    for path, mode in (
+        (root, 0o775),
+        (f"{root}/users", 0o775),
+        (f"{root}/groups", 0o777),
+        (f"{root}/users", 0o700),
+    ):
+        before = os.stat(path).st_mode
+        os.chmod(path, mode)
+        done = control("check", root)
+        assert done.exit_code == 1, (path, said(done))
+        assert path in said(done)
+        os.chmod(path, before)
+    os.chmod(f"{root}/users/a.yaml", 0o664)
+    assert control("check", root).exit_code == 1
+    assert "warning: users other than its owner can write to it" in said(
+        control("check", f"{root}/users/a.yaml")
+    )
+    os.chmod(f"{root}/users/a.yaml", 0o644)
+    os.chown(f"{root}/users/a.yaml", 54321, 0)
+    assert "belongs to uid 54321" in said(control("check", root))
+
+
+def test_directories_in_place_are_judged_without_a_file_in_them(tree: Tree) -> None:
+    groups = f"{tree.places.configuration}/groups"
+    os.makedirs(groups, exist_ok=True)
+    os.chmod(groups, 0o775)
+    done = control("check")
+    assert done.exit_code == 1
+    assert f"{groups}: error: users other than the administrator can write to it" in said(done)
+
+
+@pytest.mark.parametrize("word", ["alice", "users/alice", "users/alice.yaml"])
+def test_check_of_what_is_no_file_says_which_one_may_be_meant(tree: Tree, word: str) -> None:
+    tree.write("users/alice", "hostname: box")
+    done = control("check", word)
+    assert done.exit_code == 1
+    assert f"hint: ssh2containerctl check {tree.base}/etc/users/alice.yaml" in said(done)
+    assert "hint" not in said(control("check", "bob"))
 
 
 def test_check_of_a_directory_without_policies(tree: Tree) -> None:
@@ -266,6 +317,27 @@ def test_an_enforced_list_that_only_adds_is_named(tree: Tree) -> None:
     assert "volumes adds" not in said(done)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "caught"),
+    [
+        ("LD_*", "LD_PRELOAD"),
+        ("LD_AUDIT", "LD_AUDIT"),
+        ("LD_LIB*", "LD_LIBRARY_PATH"),
+        ("PYTHON*", "PYTHONPATH"),
+        ("BASH_*", "BASH_ENV"),
+        ("OPENSSL_C*", "OPENSSL_CONF"),
+        ("*_MODULES", "OPENSSL_MODULES"),
+    ],
+)
+def test_a_pattern_by_which_a_client_runs_its_own_code_is_named(
+    tree: Tree, pattern: str, caught: str
+) -> None:
+    tree.write("users/root", f"accept_env: ['{pattern}', LC_ALL]\n")
+    told = said(control("check"))
+    assert f"the pattern {pattern} lets the client set {caught}" in told
+    assert "the pattern LC_ALL" not in told
+
+
 def test_show_names_the_origin_of_each_value(tree: Tree) -> None:
     tree.write("users/root", "environment: {A: a}\nvolumes:\n  - /srv:/x:ro\n")
     done = control("show", "root")
@@ -294,6 +366,32 @@ def test_show_for_a_group(tree: Tree) -> None:
     done = control("show", "root")
     assert done.exit_code == 126
     assert "there is no policy for root" in said(done)
+
+
+def test_what_show_prints_is_the_policy_that_it_shows(tree: Tree) -> None:
+    odd = "[bold]\\\\[/] \\\\[x] :smile: # no comment é \\n\\e[1m"
+    tree.write(
+        "users/root",
+        f"""\
+tmpfs: /proce=64m,mode=1777"]
+volumes: [{{source: '/srv/a: b', target: "/c,d]"}}]
+accept_env: !override EDITOR
+environment: {{NO: "{odd}", null: "{"long " * 300}", EMPTY: "", A: }}
+access: {{message: "{odd}", commands: [{{exact: "a 'b]' 'c: d'"}}]}}
+seccomp: {{deny: 435}}
+""",
+    )
+    first = control("show", "root")
+    assert first.exit_code == 0, said(first)
+    assert first.stdout.count("\x1b") == 0
+    digest = tree.load("root").digest
+    tree.write("defaults", "{}")
+    tree.write("users/root", first.stdout)
+    assert tree.load("root").digest == digest
+    tree.write("users/root", "accept_env: !override []")
+    shown = control("show", "root", "--changed").stdout
+    assert "accept_env: !override []" in shown
+    assert "accept_env: !override []" in control("show", "root").stdout
 
 
 def test_show_of_an_invalid_policy_tells_all_errors(tree: Tree) -> None:
@@ -332,7 +430,7 @@ def edit(tree: Tree, monkeypatch: pytest.MonkeyPatch, script: str, *arguments: s
         file.write(f"#!/bin/sh\n{script}\n")
     os.chmod(editor, stat.S_IRWXU)
     monkeypatch.setenv("VISUAL", editor)
-    monkeypatch.setattr("ssh2container.admin.language.building.build_filters", lambda *_: None)
+    monkeypatch.setattr("ssh2container.admin.policy.compile.build.build_filters", lambda *_: None)
     return control("edit", *arguments)
 
 
@@ -394,7 +492,7 @@ def test_edit_checks_the_draft_with_the_rest_of_its_chain(
     os.unlink(tree.places.source("users/root"))
     done = edit(tree, monkeypatch, 'echo "userns_mode: range" >>"$1"', "--profile", "whole")
     assert done.exit_code == 0, "who extends it names the image"
-    assert "where no other file of the chain says otherwise" in said(done)
+    assert "unless another of the user's files overrides it" in said(done)
     done = edit(tree, monkeypatch, 'echo "extends: [whole]" >>"$1"', "root")
     assert done.exit_code == 1
 
@@ -468,7 +566,7 @@ def test_one_users_filter_stops_nothing(tree: Tree, monkeypatch: pytest.MonkeyPa
     def refuse(*_: object) -> list[str]:
         raise BuildError("nope: there is no such profile", ["/compiled/of-others"])
 
-    monkeypatch.setattr("ssh2container.admin.images.transfers.refresh", lambda: False)
+    monkeypatch.setattr("ssh2container.admin.images.tools.transfers.refresh", lambda: False)
     monkeypatch.setattr("ssh2container.admin.seccomp.build.compile_all", refuse)
     done = control("compile", "--json")
     assert done.exit_code == 1
@@ -480,8 +578,8 @@ def test_one_users_filter_stops_nothing(tree: Tree, monkeypatch: pytest.MonkeyPa
 
 
 def test_compile_says_what_it_did(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssh2container.admin.images.transfers.refresh", lambda: False)
-    monkeypatch.setattr("ssh2container.admin.language.building.build_filters", lambda *_: None)
+    monkeypatch.setattr("ssh2container.admin.images.tools.transfers.refresh", lambda: False)
+    monkeypatch.setattr("ssh2container.admin.policy.compile.build.build_filters", lambda *_: None)
     tree.write("users/root", "imag: x")
     done = control("compile", "--json")
     assert done.exit_code == 1
@@ -493,7 +591,8 @@ def test_compile_says_what_it_did(tree: Tree, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_status(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "enrolled_names", lambda: ["root"])
+    for listing in ("enrolled_names", "with_the_shell"):
+        monkeypatch.setattr(status, listing, lambda: ["root"])
     tree.write("users/root", "")
     done = control("status", "--json")
     assert done.exit_code == 1
@@ -505,7 +604,8 @@ def test_status(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_status_names_who_is_enrolled_without_a_policy(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "enrolled_names", lambda: ["root", "daemon", "gone"])
+    for listing in ("enrolled_names", "with_the_shell"):
+        monkeypatch.setattr(status, listing, lambda: ["root", "daemon", "gone"])
     tree.write("groups/root", "")
     tree.write("config", "group_order: [root]")
     tree.write("enforced", "record: {terminal: true}")
@@ -551,23 +651,40 @@ def test_help_imports_no_verb() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     listing, _, modules = done.stdout.rstrip().rpartition("\n")
-    assert set(modules.split()) == {"ssh2container.admin.cli.main", "ssh2container.admin.cli.output"}
+    assert set(modules.split()) == {f"ssh2container.admin.cli.{name}" for name in ("main", "output", "verbs")}
     assert "check" in listing
 
 
 def test_every_verb_that_exists_runs_its_help() -> None:
-    for verb in VERBS:
+    for verb in verbs.found():
         done = control(verb, "--help")
-        if done.exit_code != 2:
-            assert done.exit_code == 0, verb
-            assert done.output.startswith("Usage: "), verb
+        assert done.exit_code == 0, verb
+        assert done.output.startswith("Usage: "), verb
 
 
-def test_every_file_of_a_verb_is_in_the_table() -> None:
+def test_every_file_that_is_a_verb_is_found_and_says_one_line_of_itself() -> None:
+    """What is read from the files' text, for help and completion, is what they are when imported."""
     rooms = os.listdir(f"{ROOT}/ssh2container/admin/cli")
-    verbs = {name.removesuffix(".py").replace("_", "-") for name in rooms if name.endswith(".py")}
-    no_verbs = {"--init--", "main", "output", "enrolment", "findings", "completing"}
-    assert verbs - no_verbs <= set(VERBS)
+    files = {name.removesuffix(".py").replace("_", "-") for name in rooms if name.endswith(".py")}
+    no_verbs = {
+        "--init--",
+        "main",
+        "output",
+        "verbs",
+        "enrolment",
+        "findings",
+        "completing",
+        "moment",
+        "bulk",
+    }
+    no_verbs |= {"sessions-table", "top"}  # what `sessions` shows, once and again and again
+    found = verbs.found()
+    assert set(found) == (files - no_verbs) | {"image"}
+    for name, verb in found.items():
+        module = importlib.import_module(verb.module)
+        assert (module.command.name, module.command.short_help) == (name, verb.help)
+        assert verb.section == module.SECTION
+    assert {verb.section for verb in found.values()} == set(verbs.SECTIONS)
 
 
 def test_completion_of_verbs() -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 
 import pytest
-from support.policies import ETC, Tree, policy, problems, read
+import yaml
+from support.policies import ETC, Tree, policy, problems, read, shown
 
-from ssh2container.admin.language import compiler
-from ssh2container.admin.language.declaration import Setting
-from ssh2container.admin.language.problems import PolicyError
-from ssh2container.admin.language.settings import POLICY, SITE
+from ssh2container.admin.policy.compile import compiler
+from ssh2container.admin.policy.schema.declaration import Setting
+from ssh2container.admin.policy.schema.settings import POLICY, SITE
+from ssh2container.admin.policy.types.kinds import Report
+from ssh2container.admin.policy.yaml import nodes
+from ssh2container.admin.policy.yaml.files import Source
+from ssh2container.admin.policy.yaml.problems import WARNING, PolicyError
 from ssh2container.errors import Refusal
 from ssh2container.policy import rules
 from ssh2container.policy.policy import Command, Home, Sftp, Tmpfs, Volume
@@ -170,14 +174,29 @@ def test_an_empty_file_is_a_policy_of_defaults() -> None:
         ("hostname: box-{u}", 1, 11, 'found "box-{u}"', "use %u"),
         ("hostname: box-%x", 1, 11, 'the unknown specifier "%x"', "%u"),
         ("hostname: box%", 1, 11, 'the unknown specifier "%"', "%u"),
-        ("hostname: %u", 1, 11, "not YAML", "in quotes"),
+        ("hostname: %u", 1, 11, "not YAML", 'in quotes: "%u"'),
+        ("home: {source: %h}", 1, 16, "not YAML", 'starts with % in quotes: "%h"'),
+        ("image: host\nvolumes:\n  - %h/x:/y", 3, 5, "not YAML", 'in quotes: "%h/x:/y"'),
+        ("volumes: [%h/x:/y:ro, /a:/b]", 1, 11, "not YAML", 'in quotes: "%h/x:/y:ro"'),
+        ("access: {message: @home}", 1, 19, "not YAML", 'starts with @ in quotes: "@home"'),
+        ("access: {commands: [*]}", 1, 21, "not YAML", 'starts with * in quotes: "*"'),
+        ("access: {commands: [*.sh]}", 1, 21, "not YAML", 'starts with * in quotes: "*.sh"'),
+        ("access: {commands: [!x]}", 1, 21, "not YAML", "starts with ! in quotes"),
+        ("image: *x", 1, 8, "alias", "starts with * in quotes"),
+        ("image: &x host", 1, 8, "anchor", "starts with & in quotes"),
+        ("image: !x host", 1, 8, "the tag", "starts with ! in quotes"),
+        ("access: {message: `x`}", 1, 19, "not YAML", "starts with ` in quotes"),
+        ("hostname: {u}-x", 1, 14, "not YAML", "%u, not {u}"),
+        ("access: {login: true", 1, 21, "not YAML", "close the {"),
+        ("banner: Help: here", 1, 13, "not YAML", "in quotes"),
         ("image: 'host", 1, 13, "not YAML", ""),
         ("? access", 1, 9, "instead of a map", ""),
         ("image: host\nx", 2, 2, "not YAML", ""),
         ("image: host\n  hostname: x", 2, 11, "not YAML", ""),
         ("network_mode: bridge", 1, 15, 'found "bridge"', "none | host"),
         ("network_mode: bridge", 1, 15, 'found "bridge"', "there is no bridge"),
-        ("shell: /bin/sh", 1, 8, "a single value instead of a list", "write [/bin/sh]"),
+        ("shell: /bin/bash -l", 1, 8, "may be one entry or several", '["/bin/bash -l"] for this one'),
+        ("shell: sh", 1, 8, 'found "sh"', "absolute path"),
         ("shell: []", 1, 8, "an empty list", ""),
         ("shell: [sh]", 1, 9, 'found "sh"', "absolute path"),
         ("home: {source: homes/%u}", 1, 16, 'found "homes/%u"', "relative paths"),
@@ -187,8 +206,13 @@ def test_an_empty_file_is_a_policy_of_defaults() -> None:
         ("access: {sftp: yes}", 1, 16, 'found "yes"', "a map with read_only, umask"),
         ("access:", 1, 8, "nothing instead of a map", "login"),
         ("volumes:", 1, 9, "nothing instead of a list", "SOURCE"),
-        ("mem_limit: !reset null", 1, 1, '"mem_limit" is not supported in this version', ""),
-        ("volumes: /a:/b", 1, 10, "a single value instead of a list", "write [/a:/b]"),
+        ("cap_add: [SYS_ADMIN]", 1, 11, 'found "SYS_ADMIN"', "it mounts"),
+        ("cap_add: [CAP_SYS_TIME]", 1, 11, 'found "CAP_SYS_TIME"', "on the host alone"),
+        ("cap_add: [net_raw]", 1, 11, 'found "net_raw"', "NET_RAW"),
+        ("cap_add: [ALL]", 1, 11, 'found "ALL"', "name each"),
+        ("cap_add: [NET_RAWW]", 1, 11, 'found "NET_RAWW"', 'did you mean "NET_RAW"?'),
+        ("volumes: /a:/b, /c:/d", 1, 10, "may be one entry or several", "[A, B] for several"),
+        ("volumes: none", 1, 10, 'found "none" instead of a list', "write []"),
         ("volumes: [data:/b]", 1, 11, 'found "data"', "named volumes"),
         ("volumes: [/a:b]", 1, 11, 'found "b"', "absolute path inside"),
         ("volumes: [/a]", 1, 11, 'found "/a"', "SOURCE:TARGET"),
@@ -212,8 +236,18 @@ def test_an_empty_file_is_a_policy_of_defaults() -> None:
         ("stop_grace_period: 10", 1, 20, 'found "10"', "write 10s"),
         ("stop_grace_period: 1d", 1, 20, 'found "1d"', "1h30m"),
         ("stop_grace_period: 11m", 1, 20, "found 11m", "to 10m"),
-        ("access: {interactive: bash}", 1, 23, 'found "bash"', "true | false"),
-        ("access: {commands: rsync}", 1, 20, 'found "rsync"', "write [rsync]"),
+        ("access: {interactive: ture}", 1, 23, 'found "ture"', 'did you mean "true"?'),
+        ("access: {interactive: none}", 1, 23, 'found "none"', "write false"),
+        ("access: {interactive: shell}", 1, 23, 'found "shell"', "write true"),
+        ("access: {interactive: 'yes'}", 1, 23, 'found "yes"', "write true without quotes"),
+        ("access: {interactive: a; b}", 1, 23, "needs a shell", "a command line"),
+        ("access: {interactive: ''}", 1, 23, 'found ""', "true | false"),
+        ("access: {interactive: '%x'}", 1, 23, "unknown specifier", "%u"),
+        ("access: {commands: nome}", 1, 20, 'found "nome"', 'did you mean "none"?'),
+        ("access: {commands: make test}", 1, 20, 'found "make test"', '{exact: "make test"}'),
+        ("accept_env: all", 1, 13, 'found "all" instead of a list', 'write ["all"] for this one'),
+        ("accept_env: 'none'", 1, 13, 'found "none" instead of a list', "write []"),
+        ("environment: A=b, C=d", 1, 14, "may be one entry or several", "[A, B]"),
         ("access: {commands: true}", 1, 20, 'found "true"', "write any"),
         ("access: {commands: [rsync, any]}", 1, 28, '"any" in a list', "write commands: any"),
         ("access: {commands: [none]}", 1, 21, '"none" in a list', "{exact: none}"),
@@ -235,7 +269,7 @@ def test_an_empty_file_is_a_policy_of_defaults() -> None:
         ("cap_drop: [CHOWN]", 1, 11, '"cap_drop" is not possible', "cap_add"),
         ("cap_drop: [NET_RAW]", 1, 11, '"cap_drop" is not possible', "[ALL]"),
         ("depends_on: [db]", 1, 1, '"depends_on" is not a key', "no services"),
-        ("security_opt: [x]", 1, 1, '"security_opt" is not a key', "use seccomp"),
+        ("security_opt: [x]", 1, 15, '"security_opt" is not possible', "use seccomp"),
         ("ForceCommand: x", 1, 1, '"ForceCommand" is not a key', "access.interactive"),
         ("group_order: [a]", 1, 1, '"group_order" is not a key', "config.yaml"),
         ("sftp: false", 1, 1, '"sftp" is not a key', "below access"),
@@ -321,6 +355,81 @@ def test_no_key_takes_a_trap(key: str, trap: str) -> None:
 def test_a_message_stays_short(text: str) -> None:
     assert all(len(problem.message) < 200 for problem in problems(text))
     assert problems(text)
+
+
+@pytest.mark.parametrize(
+    ("alone", "listed"),
+    [
+        ("shell: /bin/zsh", "shell: [/bin/zsh]"),
+        ("volumes: /a:/b", "volumes: [/a:/b]"),
+        ("volumes: {source: /a, target: /b}", "volumes: [/a:/b:ro]"),
+        ("tmpfs: '/x:size=1m,mode=700'", "tmpfs: ['/x:size=1m,mode=700']"),
+        ("accept_env: EDITOR_*", "accept_env: [EDITOR_*]"),
+        ("accept_env: !override EDITOR", "accept_env: !override [EDITOR]"),
+        ("environment: EDITOR=nano", "environment: [EDITOR=nano]"),
+        ("environment: EDITOR", "environment: {EDITOR: }"),
+        ("access: {commands: rsync}", "access: {commands: [rsync]}"),
+        ("access: {commands: {exact: make test}}", "access: {commands: [{exact: make test}]}"),
+        ("access: {interactive: tmux}", "access: {interactive: [tmux]}"),
+        (
+            "access: {interactive: /usr/bin/menu --lab 'a b'}",
+            "access: {interactive: [/usr/bin/menu, --lab, a b]}",
+        ),
+        ("access: {sftp: {deny: remove}}", "access: {sftp: {deny: [remove]}}"),
+        ("seccomp: {allow: ptrace, deny: 435}", "seccomp: {allow: [ptrace], deny: [435]}"),
+    ],
+)
+def test_one_entry_may_stand_without_its_list(alone: str, listed: str) -> None:
+    assert dict(policy(alone).values) == dict(policy(listed).values)
+
+
+@pytest.mark.parametrize(
+    ("key", "one"),
+    [
+        ("ports", "8080:80"),
+        ("egress", "10.0.0.1"),
+        ("egress", {"to": "10.0.0.0/8", "ports": "8000-8010"}),
+        ("egress", {"to": "10.0.0.0/8", "ports": 443}),
+        ("cap_add", "CHOWN"),
+    ],
+)
+def test_keys_of_the_network_and_of_later_versions_take_one_entry_too(key: str, one: object) -> None:
+    """What is declared is read alike, whatever this version carries out."""
+    made = []
+    for value in (one, [one]):
+        source = Source("/p.yaml", yaml.safe_dump({key: value}), (0, 0, 0, 0, 0))
+        report = Report(source, [])
+        entries = POLICY.settings[key].kind.read(nodes.parse(source).root.pairs[0][1], report)
+        assert report.problems == []
+        made.append({name: entry for name, (entry, _) in entries.items()})
+    assert made[0] == made[1] != {}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('tmpfs: /proce=64m,mode=1777"]', 1),
+        ("tmpfs:\n  - /scratch,size=64m", 2),
+        ("tmpfs: [/scratch=size=64m]", 1),
+        ("volumes: ['/a:/b,ro']", 1),
+        ("volumes: ['/a:/b=rw']", 1),
+        ("volumes: [{source: /a, target: '/b:ro'}]", 1),
+        ("home: {source: '/srv/homes/%u:rw'}", 1),
+        ("home: {source: '/srv/homes/%u,nosuid,nodev'}", 1),
+        ("access: {sftp: {start_directory: '/x:ro'}}", 1),
+    ],
+)
+def test_a_path_that_looks_like_options_is_warned_of(text: str, line: int) -> None:
+    found = problems(text)
+    assert [(problem.severity, problem.line) for problem in found] == [(WARNING, line)]
+    assert "looks as if it held options" in found[0].message
+    assert policy(shown(policy(text))).digest == policy(text).digest
+
+
+@pytest.mark.parametrize("path", ["/srv/ro", "/a,b", "/mode", "/size=", "/srv/v=1", "/rw:x", "/a:roots"])
+def test_other_paths_are_not(path: str) -> None:
+    found = problems(yaml.safe_dump({"home": {"source": path}}))
+    assert bool(found) == ("size=" in path)
 
 
 def test_all_errors_are_told_at_once() -> None:
@@ -480,7 +589,7 @@ def test_reset_removes() -> None:
         "hostname: !reset null\nenvironment: {A: !reset null}\nulimits: !reset {}\nvolumes: !reset []\n"
         "home: !reset",
     )
-    assert made.hostname == "container"
+    assert made.hostname == "container-%i"
     assert made.environment == {"B": "b"}
     assert made.ulimits == {}
     assert made.volumes == ()
@@ -574,7 +683,7 @@ def test_a_range_of_ids_over_the_hosts_files_is_an_error(tree: Tree) -> None:
 
 def test_shipped_profiles_are_those_that_were_promised() -> None:
     assert compiler.names_in(f"{ETC}/profiles") == [
-        "bastion", "developer", "git-only", "lab", "locked-down",
+        "bastion", "developer", "editor", "exam", "git-only", "lab", "locked-down",
         "sftp-drop", "sftp-readonly", "shell", "transfer-only",
     ]  # fmt: skip
 

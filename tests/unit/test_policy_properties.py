@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from typing import Any
@@ -14,19 +15,20 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support import planning
-from support.generated import documents, dump, policies
+from support.generated import documents, dump, maps, policies
 from support.policies import Tree, policy, problems, read, shown
 
-from ssh2container.admin.explain import Explanation
-from ssh2container.admin.language import provenance, schema
-from ssh2container.admin.language.declaration import Setting
-from ssh2container.admin.language.problems import PolicyError
-from ssh2container.admin.language.settings import POLICY
-from ssh2container.errors import Refusal
+from ssh2container.admin.login.explain import Explanation
+from ssh2container.admin.policy import origins
+from ssh2container.admin.policy.schema import json_schema
+from ssh2container.admin.policy.schema.declaration import Setting
+from ssh2container.admin.policy.schema.settings import POLICY
+from ssh2container.admin.policy.yaml.problems import PolicyError
+from ssh2container.errors import Refusal, printable
 from ssh2container.policy.merge import merge
 from ssh2container.policy.policy import Policy
 
-SCHEMA = jsonschema.Draft7Validator(schema.schema(POLICY))
+SCHEMA = jsonschema.Draft7Validator(json_schema.schema(POLICY))
 
 
 def patient(examples: int = 100) -> settings:
@@ -48,6 +50,45 @@ def test_show_writes_a_policy_that_means_the_same(texts: list[str]) -> None:
     again = policy(shown(made))
     assert dict(again.values) == dict(made.values)
     assert again.digest == made.digest
+
+
+# What YAML, Compose's short forms, terminals and rich's markup give a meaning to.
+odd = st.text(st.sampled_from("ab/,:=[]{}'\"#&*!|>@`\\-?~ 0é😀\u3000"), min_size=1, max_size=12)
+odd_paths = odd.map("/a".__add__)
+odd_policies = maps(
+    volumes=st.lists(st.fixed_dictionaries({"source": odd_paths, "target": odd_paths}), max_size=2)
+    | st.tuples(odd_paths, odd_paths).map(":".join),
+    tmpfs=odd_paths | st.lists(odd_paths, max_size=2),
+    environment=st.dictionaries(st.sampled_from(["A", "NO", "null", "y", "_1"]), odd | st.none()),
+    home=st.fixed_dictionaries({"source": odd_paths}, optional={"skel": odd_paths}),
+    shell=st.lists(odd_paths, min_size=1, max_size=2) | odd_paths,
+    access=maps(
+        message=odd | odd.map("a\nb".__add__),
+        interactive=st.lists(odd, min_size=1, max_size=2) | odd.map(shlex.quote),
+        commands=st.lists(odd, min_size=1, max_size=2).map(lambda words: {"exact": shlex.join(words)}),
+        sftp=maps(start_directory=odd_paths),
+    ),
+    banner=odd,
+    accept_env=st.sampled_from(["A", "NO", ["y", "*"]]),
+    seccomp=maps(allow=st.sampled_from(["435", "ptrace", ["bpf"]])),
+)
+"""Policies of which most are valid, with texts that are hard to write down."""
+
+
+@patient(300)
+@given(odd_policies)
+def test_whatever_text_is_accepted_show_writes_it_readably(value: dict[str, Any]) -> None:
+    """In block and in flow style, for us and for any other reader of YAML."""
+    try:
+        made = policy(dump(value))
+    except PolicyError:
+        assume(False)
+    text = shown(made)
+    assert policy(text).digest == made.digest
+    assert all(line == printable(line) for line in text.split("\n"))
+    for row in origins.rows(made):
+        if row.origin and not row.text.endswith(":"):
+            yaml.load(row.value().replace("!override ", ""), Loader=yaml.SafeLoader)
 
 
 chains = st.lists(documents, min_size=5, max_size=5), st.lists(documents, max_size=3), st.booleans()
@@ -158,8 +199,8 @@ def _meaning(made: Policy) -> dict[str, Any]:
 @given(st.lists(documents, max_size=4))
 def test_every_written_value_knows_its_line(texts: list[str]) -> None:
     made = policy(*texts)
-    for row in provenance.rows(made):
-        if row.origin in ("", provenance.BUILT_IN):
+    for row in origins.rows(made):
+        if row.origin in ("", origins.BUILT_IN):
             continue
         file, _, line = row.origin.rpartition(":")
         line_text = texts[int(file[1:-5]) - 1].split("\n")[int(line) - 1]
@@ -236,7 +277,7 @@ def test_shipped_profiles_fit_the_schema(name: str) -> None:
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft7Validator.check_schema(schema.schema(POLICY))
+    jsonschema.Draft7Validator.check_schema(json_schema.schema(POLICY))
 
 
 @patient()

@@ -7,8 +7,8 @@ import os
 import pytest
 from support.policies import Tree, problems
 
-from ssh2container.admin.language import reading
-from ssh2container.admin.language.problems import PolicyError
+from ssh2container.admin.policy.yaml import files
+from ssh2container.admin.policy.yaml.problems import PolicyError
 from ssh2container.errors import Refusal
 
 GOOD = "hostname: box\n"
@@ -46,6 +46,7 @@ def test_symbolic_link_to_a_directory(tree: Tree) -> None:
     assert "users" in refusal(tree)
 
 
+@pytest.mark.needs_root
 def test_hard_link_to_a_file_of_a_user(tree: Tree) -> None:
     path = tree.places.source("users/alice")
     os.unlink(path)
@@ -60,7 +61,7 @@ def test_hard_link_to_a_file_of_a_user(tree: Tree) -> None:
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
 def test_file_writable_by_others(tree: Tree, mode: int) -> None:
     os.chmod(tree.places.source("users/alice"), mode)
-    assert "writable by others" in refusal(tree)
+    assert "writable by users other" in refusal(tree)
 
 
 @pytest.mark.parametrize("directory", ["", "/etc", "/etc/users"])
@@ -68,23 +69,24 @@ def test_file_writable_by_others(tree: Tree, mode: int) -> None:
 def test_parent_writable_by_others(tree: Tree, directory: str, mode: int) -> None:
     os.chmod(tree.base + directory, mode)
     try:
-        assert "others" in refusal(tree)
+        assert "other than" in refusal(tree)
     finally:
         os.chmod(tree.base + directory, 0o755)
 
 
+@pytest.mark.needs_root
 @pytest.mark.parametrize("directory", ["/etc", "/etc/users", "/etc/groups", "/etc/profiles"])
 def test_directory_of_somebody_else(tree: Tree, directory: str) -> None:
     """Though alice's own file is safe: who owns a directory can add and remove the files of others."""
     os.chown(tree.base + directory, STRANGER, -1)
-    assert "others" in refusal(tree)
+    assert "other than" in refusal(tree)
 
 
 def test_directory_writable_by_others_is_noticed_with_everything_compiled(tree: Tree) -> None:
     tree.compile()
     assert tree.load("alice").hostname == "box"
     os.chmod(f"{tree.base}/etc/users", 0o777)
-    assert "others" in refusal(tree)
+    assert "other than" in refusal(tree)
 
 
 def test_fifo_does_not_make_the_login_wait(tree: Tree) -> None:
@@ -107,7 +109,7 @@ def test_ten_megabytes(tree: Tree) -> None:
 
 
 def test_the_limit_itself(tree: Tree) -> None:
-    tree.write("users/alice", GOOD.encode() + b"#" * (reading.SIZE_LIMIT_BYTES - len(GOOD)))
+    tree.write("users/alice", GOOD.encode() + b"#" * (files.SIZE_LIMIT_BYTES - len(GOOD)))
     assert tree.load("alice").hostname == "box"
 
 
@@ -145,12 +147,13 @@ def test_crlf_is_welcome() -> None:
     assert problems(b"image: host\r\nhostname: box\r\n") == []
 
 
+@pytest.mark.needs_root
 def test_reading_a_file_elsewhere_needs_no_owner(tmp_path: os.PathLike[str]) -> None:
     path = os.path.join(tmp_path, "x.yaml")
     with open(path, "w", encoding="utf-8") as file:
         file.write(GOOD)
     os.chown(path, STRANGER, -1)
     os.chmod(path, 0o666)
-    assert reading.read_any(path).text == GOOD
+    assert files.read_any(path).text == GOOD
     with pytest.raises(PolicyError):
-        reading.read_trusted(path, os.fspath(tmp_path), 0)
+        files.read_trusted(path, os.fspath(tmp_path), 0)

@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from support.policies import problems
 
-from ssh2container.admin.language import reference, schema
-from ssh2container.admin.language.settings import POLICY, SITE
+from ssh2container.admin.doctor import catalogue, code, kernel, places, ranges
+from ssh2container.admin.policy.schema import json_schema, reference
+from ssh2container.admin.policy.schema.settings import POLICY, SITE
 
 DOCS = os.path.join(os.path.dirname(__file__), "..", "..", "docs")
 
@@ -26,6 +28,24 @@ DOCS = os.path.join(os.path.dirname(__file__), "..", "..", "docs")
 def test_committed_files_are_fresh(path: str, option: str, made: str) -> None:
     with open(os.path.join(DOCS, path), encoding="utf-8") as file:
         assert file.read() == made, f"run: ssh2containerctl schema {option} > docs/{path}"
+
+
+def test_all_that_is_made_from_the_code_is_fresh() -> None:
+    """The list of verbs in the manual page, the doctor's findings, and the two above."""
+    made = subprocess.run(
+        [sys.executable, f"{DOCS}/make.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", ""), "run: make docs"
+
+
+def test_the_doctors_catalogue_has_what_the_doctor_says() -> None:
+    """Read from the code's text; here the code runs, and every name that it gives is in the document."""
+    entries = catalogue.entries()
+    assert len(entries) > 60
+    found = [*code.examine(), *kernel.examine(), *places.examine(), *ranges.examine()]
+    assert found
+    for one in found:
+        assert one.level in entries[one.check].levels, one
 
 
 def test_the_reference_names_every_key() -> None:
@@ -70,7 +90,7 @@ def _separate(block: str) -> list[str]:
 
 
 def test_the_schema_has_every_supported_key_and_no_other() -> None:
-    made = schema.schema(POLICY)
+    made = json_schema.schema(POLICY)
     for setting in POLICY:
         place = made
         for name in setting.key.split("."):

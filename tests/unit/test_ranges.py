@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssh2container.admin.enrol import grants
+from ssh2container.admin.accounts import grants
 
 BASE = 100000
 ALICE = f"alice:{BASE}:65536"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from hashlib import blake2b
@@ -10,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssh2container.admin.replay import verifying
-from ssh2container.admin.replay.asciicast import Cast, Event
-from ssh2container.admin.replay.display import Display
-from ssh2container.admin.replay.player import play
-from ssh2container.admin.trail import Record
+from ssh2container.admin.auditlog.read import Record
+from ssh2container.admin.recordings import verifying
+from ssh2container.admin.recordings.asciicast import Cast, Event
+from ssh2container.admin.recordings.player import play
+from ssh2container.admin.terminal.display import Display
 from ssh2container.errors import SessionError
 
 HEADER = '{"version": 2, "width": 80, "height": 24}\n'
@@ -87,6 +88,60 @@ def test_sequences_may_be_cut_anywhere() -> None:
         display = Display(lambda columns, rows: sizes.append((columns, rows)))
         assert display.feed(text[:at]) + display.feed(text[at:]) == "\x1b[38;2;1;2;3mxy"
     assert set(sizes) == {(132, 50)}
+
+
+def test_who_types_has_the_modes_of_keys_and_nothing_that_answers() -> None:
+    keys = "\x1b[?1h\x1b=\x1b[?2004h\x1b[?1049h\x1b[2;9r\x1b[?7;25h"
+    assert Display(typed=True).feed(keys) == keys
+    assert Display().feed(keys) == "\x1b[?1049h\x1b[2;9r\x1b[?7;25h"
+    for sequence in (
+        "\x1b[?1000h",
+        "\x1b[?1004h",
+        "\x1b[c",
+        "\x1b]0;t\x07",
+        "\x1b[?u",
+        "\x1b[>q",
+        "\x1b[20h",
+    ):
+        assert Display(typed=True).feed(sequence) == ""
+
+
+def test_eight_bit_controls_do_not_pass_in_either_form() -> None:
+    """As single bytes, and as the two bytes that UTF-8 makes of them."""
+    for code in range(0x80, 0xA0):
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for data in (bytes((code,)), chr(code).encode()):
+            shown = Display(typed=True).feed(decoder.decode(b"a" + data + b"6nb"))
+            assert not DANGEROUS.search(shown), hex(code)
+
+
+def test_what_was_left_switched_on_is_switched_off() -> None:
+    display = Display(typed=True)
+    assert display.reset() == Display().reset()
+    assert "\x1b[?1049l" not in display.reset(), "without the other screen it would move the cursor"
+    display.feed("\x1b[?1049h\x1b[3;9r\x1b[?1h\x1b=\x1b[?2004h\x1b[?5;6h\x1b[3 q\x1b(0\x0e\x1b[4h")
+    left = display.reset()
+    for undo in (
+        "\x1b[?1049l", "\x1b7\x1b[r\x1b8", "\x1b[?1l", "\x1b>", "\x1b[?2004l", "\x1b[?5l", "\x1b[?6l",
+        "\x1b[0 q", "\x1b(B", "\x0f", "\x1b[4l",
+    ):  # fmt: skip
+        assert undo in left
+    display.feed("\x1b[?1049h\x1b[?1049l")
+    assert "\x1b[?1049l" not in display.reset()
+
+
+@given(
+    st.lists(st.sampled_from(["\x1b[", "?", "4", "7", "1049", "2004", "h", "l", ";", "r", "\x1b", "=", "x"]))
+)
+def test_the_reset_leaves_nothing_behind(pieces: list[str]) -> None:
+    """By a reader of the sequences that is not ours: modes that are on at the end are those of a shell."""
+    display = Display(typed=True)
+    shown = "".join(display.feed(piece) for piece in pieces)
+    on: set[str] = set()
+    for modes, final in re.findall(r"\x1b\[\?([0-9;]+)([hl])", shown + display.reset()):
+        for mode in modes.split(";"):
+            (on.add if final == "h" else on.discard)(mode)
+    assert on <= {"7", "25"}
 
 
 def test_events_are_read_in_order() -> None:

@@ -77,6 +77,24 @@ def test_whatever_a_shell_would_read_otherwise_is_a_command(command: bytes) -> N
     assert Request.parse([b"-c", command], {}).kind == "command"
 
 
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        (b"ssh2container-sshd", "sshd"),
+        (b"ssh2container-sshd  extra", "sshd"),
+        (b"ssh2container-connect 22", "connect"),
+        (b"ssh2container-sshd; id", "command"),
+        (b"ssh2container-", "command"),
+        (b"/usr/bin/ssh2container-sshd", "command"),
+        (b" ssh2container-sshd", "command"),
+        (b"echo ssh2container-sshd", "command"),
+    ],
+)
+def test_a_reserved_word_is_the_first_and_whole(command: bytes, kind: str) -> None:
+    assert Request.parse([b"-c", command], {}).kind == kind
+    assert Request.forced_by_key(command, b"x").kind == kind
+
+
 @given(arguments=st.lists(WORDS, max_size=4))
 def test_everything_else_is_refused_on_one_line(arguments: list[bytes]) -> None:
     known = arguments in ([], [b"-l"], [b"--login"])

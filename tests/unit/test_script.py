@@ -80,11 +80,13 @@ def test_a_zero_byte_in_a_path_is_an_error() -> None:
         Script().call("chdir", "/a\0b")
 
 
-@pytest.mark.parametrize("text", ["image: host\n", "image: host\nnetwork_mode: host\n", "image: tree\n"])
+@pytest.mark.parametrize(
+    "text", ["image: host\n", "image: host\nnetwork_mode: host\n", "network_mode: private\n", "image: tree\n"]
+)
 def test_every_record_of_a_plan_names_its_operation(text: str) -> None:
     """What pid 1 tells of a failure is a number: each has to lead back to the operation that wrote it."""
     made = plan(policy(text))
-    for phase in (made.init, made.payload):
+    for phase in (made.container.init, made.payload.operations):
         script = operations.write(phase, Script())
         assert len(script.records) == len(script.at)
         number = 0
@@ -101,7 +103,7 @@ def test_every_record_of_a_plan_names_its_operation(text: str) -> None:
 
 def test_writing_twice_gives_the_same() -> None:
     made = plan(policy("image: host\nvolumes: ['/srv/x:/x']\n"))
-    first, second = (operations.write(made.init, Script()) for _ in range(2))
+    first, second = (operations.write(made.container.init, Script()) for _ in range(2))
     assert (first.records, first.texts, first.at) == (second.records, second.texts, second.at)
 
 
@@ -207,7 +209,7 @@ def test_what_is_there_already_is_an_error_with_its_path(tmp_path: os.PathLike[s
         assert file.read() == b"x"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.needs_root
 def test_a_tree_is_given_away_whole_and_no_link_is_followed(tmp_path: os.PathLike[str]) -> None:
     base, outside = os.fspath(tmp_path) + "/own", os.fspath(tmp_path) + "/outside"
     files = ((outside, None, b""), (base, None, None), (f"{base}/a", None, None), (f"{base}/a/f", None, b""))

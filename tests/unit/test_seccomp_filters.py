@@ -29,7 +29,12 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str], checkout: str) -> str:
+def place(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: os.PathLike[str],
+    checkout: str,
+    files_of_root: None,  # noqa: ARG001
+) -> str:
     """A site's own directory before the shipped one, and a place for compiled filters."""
     top = str(tmp_path)
     for name in ("site", "shipped", "compiled"):
@@ -43,7 +48,7 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str], checkout:
 
 
 def compile_plain(place: str, *more: Seccomp) -> list[str]:
-    combinations = [(seccomp, frozenset[int]()) for seccomp in (PLAIN, *more)]
+    combinations = [(seccomp, frozenset[int](), 0) for seccomp in (PLAIN, *more)]
     return build.compile_all(combinations, os.path.join(place, "compiled"))
 
 
@@ -54,7 +59,7 @@ def test_a_fresh_compiled_filter_is_used_as_it_is(
     built = build.build(PLAIN)
     monkeypatch.setattr(build, "programs", None)
     assert filters.filter_for(PLAIN, ()) == built
-    assert filters.recorder_for(PLAIN, ()) == b""
+    assert filters.load((PLAIN, (), 0)) == [(built, b"")]
     assert not log
 
 
@@ -116,7 +121,7 @@ def test_compiling_removes_what_no_policy_needs_any_more(place: str) -> None:
 def test_one_bad_policy_does_not_keep_the_others_from_being_compiled(place: str, log: Log) -> None:
     bad = [Seccomp("nosuch", (), (), "errno"), Seccomp("default", ("frobnicate",), (), "errno")]
     with pytest.raises(build.BuildError, match=r"nosuch.*; default: no system call is called 'frobnicate'"):
-        build.compile_all([(each, frozenset[int]()) for each in (*bad, PLAIN)], f"{place}/compiled")
+        build.compile_all([(each, frozenset[int](), 0) for each in (*bad, PLAIN)], f"{place}/compiled")
     assert filters.filter_for(PLAIN, ())
     assert not log
 
@@ -137,7 +142,8 @@ def test_order_and_repetition_of_words_do_not_matter() -> None:
 def test_the_recorder_exists_for_log_alone(place: str, log: Log) -> None:  # noqa: ARG001
     logging = Seccomp("default", (), (), "log")
     assert filters.filter_for(logging, ()) == filters.filter_for(PLAIN, ())
-    assert len(filters.recorder_for(logging, ())) > 0
+    ((_, recorder),) = filters.load((logging, (), 0))
+    assert len(recorder) > 0
 
 
 def test_a_missing_profile_ends_the_session_with_the_remedy(place: str) -> None:
@@ -211,6 +217,7 @@ def test_building_runs_no_program_that_the_environment_names(
     script = f"""
 import os, sys
 sys.path[:0] = [{checkout!r}, {library!r}]
+import ssh2container.admin  # a login has another program build it, which has no environment
 from ssh2container.policy import filters
 from ssh2container.policy.policy import Seccomp
 filters.PROFILES = {filters.PROFILES!r}

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssh2container.admin.doctor.finding import OK, PROBLEM, WARNING, gravest
+from ssh2container.admin.doctor.sshd import judge
 from ssh2container.admin.sshd import DROP_IN
+from ssh2container.admin.sshd.conditions import meets
 from ssh2container.admin.sshd.effective import parse
-from ssh2container.admin.sshd.judge import judge
-from ssh2container.admin.sshd.render import drop_in, is_sealed
+from ssh2container.admin.sshd.render import Covered, drop_in, is_sealed
 from ssh2container.errors import SessionError
 
 CLOSED = """\
@@ -118,6 +119,44 @@ def test_no_name_adds_a_line(name: str) -> None:
     assert [line for line in lines if line.startswith(("Match", "    "))][3:] == [
         line for line in plain if line.startswith(("Match", "    "))
     ]
+
+
+class TestWhomItCovers:
+    """Everybody whom a policy admits, each block with all that the group's has."""
+
+    def bodies(self, text: str) -> list[str]:
+        """What stands below each Match line, without comments."""
+        lines = [line for line in text.splitlines() if line.startswith("    ") and line.strip()[0] != "#"]
+        count = text.count("\nMatch ")
+        assert len(lines) % count == 0
+        size = len(lines) // count
+        return ["\n".join(lines[n * size : (n + 1) * size]) for n in range(count)]
+
+    def test_groups_with_a_policy_but_for_who_keeps_a_shell_of_the_host(self) -> None:
+        text = drop_in(path=DROP_IN, covered=Covered(groups=("students", "staff"), spared=("tutor",)))
+        assert "Match Group staff,students User *,!root,!tutor\n" in text
+        assert len(set(self.bodies(text))) == 1
+
+    def test_users_in_no_such_group(self) -> None:
+        text = drop_in(path=DROP_IN, covered=Covered(users=("uma", "bob")))
+        assert "Match User bob,uma\n" in text
+        assert len(set(self.bodies(text))) == 1
+
+    def test_everybody(self) -> None:
+        text = drop_in(path=DROP_IN, covered=Covered(everybody=True, spared=("admin",)))
+        assert "Match User *,!admin,!root\n" in text
+
+    @pytest.mark.parametrize("name", ["domain users", "a*b", "x,y", "!z", 'q"'])
+    def test_a_name_that_a_list_cannot_hold_closes_more(self, name: str) -> None:
+        text = drop_in(path=DROP_IN, covered=Covered(groups=(name,)))
+        (line,) = [line for line in text.splitlines() if line.startswith("Match Group ") and "User" in line]
+        pattern = line.split()[2]
+        assert meets("group", pattern, name)
+        assert len(line.split()) == 5
+
+    def test_a_strange_name_is_not_spared(self) -> None:
+        text = drop_in(path=DROP_IN, covered=Covered(everybody=True, spared=("a b", "*")))
+        assert "Match User *,!root\n" in text
 
 
 def test_a_changed_file_is_told_from_ours() -> None:

@@ -2,42 +2,87 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from ssh2container.admin.cli import output
-from ssh2container.admin.images import transfers
-from ssh2container.admin.language import building, compiler
+from ssh2container.admin.accounts import enable, home_quota, host_key, networks, slices, trees
+from ssh2container.admin.change import Change, carry_out
+from ssh2container.admin.cli import enrolment, output
+from ssh2container.admin.images.store.store import Store
+from ssh2container.admin.images.tools import transfers
+from ssh2container.admin.policy.compile import build, compiler
+from ssh2container.admin.policy.yaml.problems import Problem
+from ssh2container.errors import SessionError, printable
 from ssh2container.policy.store import STANDARD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECTION = "Policies"
+
+_MOST_ROUNDS = 10
+"""How often limits are set anew for files that do not come to rest."""
 
 
 @click.command("compile", short_help="Compile the policies for fast logins.")
+@enrolment.reload_sshd
+@click.option("--no-sshd", is_flag=True, help="Leave the sshd drop-in alone.")
+@click.option(
+    "--no-limits", is_flag=True, help="Leave users' slices, the quotas of homes and users' networks alone."
+)
+@click.option(
+    "--only-limits",
+    is_flag=True,
+    help="Only renew users' slices, the quotas of homes and users' networks.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(*, as_json: bool) -> None:
-    """Compile all policies and system-call filters, so that logins need not read YAML.
+def command(*, reload_sshd: bool, no_sshd: bool, no_limits: bool, only_limits: bool, as_json: bool) -> None:
+    """Compile all policies and system call filters, so that logins need not read YAML.
 
-    Also refreshes the transfer programs that sessions find in images without any.
+    It also refreshes the transfer programs that sessions use in images without any, the trees of images that
+    policies with a range of ids need, and the sshd drop-in, so that it covers everybody whom a policy admits.
 
-    Logins work without it, some 30 ms slower; what is compiled is used only while it is newer than
-    its sources. systemd runs it when a file below /etc/ssh2container changes.
+    A running sshd uses the new drop-in once it is reloaded: asked for on a terminal, done by --reload-sshd,
+    otherwise the command is printed. A drop-in that sshd -t refuses is taken back at once; one that was
+    changed by hand, or does not exist, is left alone, as is any with --no-sshd.
 
-    Exit status: 0 all compiled, 1 some policies are not valid.
+    Limits over everything of a user (user_limits) and of everybody (site_limits, in config.yaml) become
+    drop-ins of systemd's slices, in force at once for what runs already; one changed by hand is left alone.
+    What kept homes may hold (home.size, home.inodes) becomes quotas of their file systems, and networks of
+    the administrator's become namespaces for sessions, for whoever is enabled. Where a policy has
+    allow_forwarding, the host key of the user's containers is made.
+
+    Logins work without it, about 30 ms slower; a compiled file is used only while its sources are unchanged.
+    systemd runs this when a file below /etc/ssh2container changes.
+
+    Exit status: 0 all compiled, 1 some policies are not valid, sshd refuses the drop-in, or limits that a
+    policy requires cannot be set.
     """
-    with output.progress("compiling", len(list(compiler.part_names(STANDARD))) + 2) as advance:
-        built = building.build(STANDARD, advance)
+    if only_limits:
+        sys.exit(0 if _renew_limits_until_read(quiet=as_json) else 1)
+    with output.progress("compiling", len(list(compiler.part_names(STANDARD))) + 3) as advance:
+        built = build.build(STANDARD, advance)
         advance("system-call filters")
-        building.build_filters(built, STANDARD)
+        build.build_filters(built, STANDARD)
         advance("transfer programs")
         renewed = transfers.refresh()
+        advance("images")
+        prepared = _prepare(built)
+    failed = not no_sshd and not _refresh_sshd(reload=reload_sshd, quiet=as_json)
+    failed = not _make_host_keys(quiet=as_json) or failed
+    failed = (not no_limits and not _renew_limits(quiet=as_json)) or failed
     if as_json:
-        output.print_json(
+        output.print_report(
             {
                 "written": built.written,
                 "unchanged": built.unchanged,
                 "removed": built.removed,
                 "filters": built.filters,
                 "transfer_programs_renewed": renewed,
+                "images_prepared": prepared,
                 "problems": [problem.as_dict() for problem in built.problems],
             }
         )
@@ -45,8 +90,101 @@ def command(*, as_json: bool) -> None:
         output.problems(built.problems, stderr=True)
         total = len(built.written) + len(built.unchanged)
         anew, removed = len(built.written), len(built.removed)
-        click.echo(f"{total} policy files compiled ({anew} of them anew), {removed} removed")
+        click.echo(f"{total} policy files compiled ({anew} of them new or changed), {removed} removed")
         click.echo(f"{len(built.filters)} system-call filters built")
         if renewed:
-            click.echo("transfer programs for images built anew")
-    sys.exit(1 if built.problems else 0)
+            click.echo("transfer programs for images rebuilt")
+        for sentence in prepared:
+            click.echo(f"done: {sentence}")
+    sys.exit(1 if built.problems or failed else 0)
+
+
+def _prepare(built: build.Built) -> list[str]:
+    """Make the images' trees that policies need; what cannot be made joins the problems."""
+    prepared: list[str] = []
+    try:
+        prepared.extend(trees.prepare_all(Store(), build.policies(STANDARD)))
+    except SessionError as error:
+        built.problems.append(Problem(STANDARD.configuration, 0, 0, str(error)))
+    return prepared
+
+
+def _refresh_sshd(*, reload: bool, quiet: bool) -> bool:
+    """Render the drop-in anew where it is in place; return whether that went well."""
+    if os.geteuid() != 0:
+        return True
+    try:
+        carry_out([enable.RefreshDropIn()], _teller(quiet=quiet))
+        enrolment.offer_reload(wanted=reload, quiet=quiet)
+    except SessionError as error:
+        output.failure(error)
+        return False
+    return True
+
+
+def _make_host_keys(*, quiet: bool) -> bool:
+    """Make the host keys that policies need by now; return whether that went well."""
+    if os.geteuid() != 0:
+        return True
+    try:
+        carry_out([*host_key.missing(enable.policy_if_valid)], _teller(quiet=quiet))
+    except SessionError as error:
+        output.failure(error)
+        return False
+    return True
+
+
+def _renew_limits_until_read(*, quiet: bool) -> bool:
+    """Set the limits, and anew where a policy was edited meanwhile; return whether all hold.
+
+    systemd starts no unit a second time that is being started (systemd.unit(5), OnSuccess=), so whoever edits
+    then would wait for the next edit.
+    """
+    for _ in range(_MOST_ROUNDS):
+        before = _sources()
+        good = _renew_limits(quiet=quiet)
+        if _sources() == before:
+            return good
+    click.echo("ssh2containerctl: the policies' files change all the time: limits may be older", err=True)
+    return False
+
+
+def _sources() -> list[tuple[str, int, int]]:
+    """Return what tells one state of the policies' files from another."""
+    found = []
+    for place, _, names in os.walk(STANDARD.configuration):
+        for path in (place, *(f"{place}/{name}" for name in names)):
+            try:
+                status = os.stat(path)
+            except FileNotFoundError:
+                continue  # an editor's
+            found.append((path, status.st_ino, status.st_mtime_ns))
+    return sorted(found)
+
+
+def _renew_limits(*, quiet: bool) -> bool:
+    """Renew slices, quotas and networks as the policies are now; return whether all hold."""
+    if os.geteuid() != 0:
+        return True
+    limits = slices.RenewLimits(enable.policy_of)
+    quotas = home_quota.RenewQuotas(enable.policy_of, enable.specifier_values)
+    pools = networks.RenewNetworks(enable.policy_of)
+    try:
+        carry_out((limits, quotas, pools), _teller(quiet=quiet))
+    except SessionError as error:
+        output.failure(error)
+        return False
+    failed = [*limits.failed, *quotas.failed, *pools.failed]
+    for sentence in (*failed, *quotas.left):
+        click.echo(f"ssh2containerctl: {printable(sentence)}", err=True)
+    return not failed
+
+
+def _teller(*, quiet: bool) -> Callable[[str, Change], None]:
+    """Return what tells the changes that were made."""
+
+    def tell(state: str, change: Change) -> None:
+        if state == "done" and not quiet:
+            click.echo(f"{state}: {change.describe()}")
+
+    return tell

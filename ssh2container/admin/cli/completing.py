@@ -7,10 +7,10 @@ user who types, it leaves out.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ssh2container.errors import SessionError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -40,8 +40,8 @@ def _completer(find: Callable[[], Iterable[tuple[str, str]]]) -> Completer:
 
 
 def _users() -> Iterable[tuple[str, str]]:
-    from ssh2container.admin.enrol.account import enrolled_names
-    from ssh2container.admin.language import compiler
+    from ssh2container.admin.account import enrolled_names
+    from ssh2container.admin.policy.compile import compiler
     from ssh2container.policy.store import STANDARD
 
     yield from ((name, "") for name in enrolled_names())
@@ -52,12 +52,11 @@ def _accounts() -> Iterable[tuple[str, str]]:
     """Everybody who could be enabled: people, as login.defs(5) has it."""
     import pwd
 
+    from ssh2container.admin.account import FIRST_UID, LAST_UID
+
     for entry in pwd.getpwall():
-        if _FIRST_UID <= entry.pw_uid < _NOBODY:
+        if FIRST_UID <= entry.pw_uid < LAST_UID:
             yield entry.pw_name, entry.pw_gecos.partition(",")[0]
-
-
-_FIRST_UID, _NOBODY = 1000, 60000
 
 
 def _sessions(*, containers: bool = False) -> Iterable[tuple[str, str]]:
@@ -75,23 +74,47 @@ def _sessions(*, containers: bool = False) -> Iterable[tuple[str, str]]:
 
 
 def _images() -> Iterable[tuple[str, str]]:
-    from ssh2container.admin.images.store import Store
+    from ssh2container.admin.images.store.store import Store
 
     yield from Store().names().items()
 
 
+def _profiles() -> Iterable[tuple[str, str]]:
+    from ssh2container.admin.policy.compile import compiler
+    from ssh2container.policy.store import STANDARD
+
+    yield from ((name, "shipped") for name in compiler.names_in(STANDARD.shipped))
+    yield from ((name, "") for name in compiler.names_in(f"{STANDARD.configuration}/profiles"))
+
+
+def _own_profiles() -> Iterable[tuple[str, str]]:
+    return (pair for pair in _profiles() if not pair[1])
+
+
 def _recordings() -> Iterable[tuple[str, str]]:
-    from ssh2container.admin.replay.collector import DIRECTORY
-    from ssh2container.admin.replay.verifying import session_of
+    from ssh2container.admin.recordings.collector import DIRECTORY
+    from ssh2container.admin.recordings.verifying import session_of
 
     for user in os.listdir(DIRECTORY):
         for name in os.listdir(f"{DIRECTORY}/{user}"):
             yield session_of(name), f"{user} {name.partition('-')[0]}"
 
 
+def services(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the services of the Compose file that was named before."""
+    from ssh2container.admin.convert import compose
+
+    # While an option has no value yet, click has put no argument to its name.
+    words = ctx.params.get("words") or ctx.args
+    path = words[0] if words else ""
+    return _completer(lambda: ((one.name, "") for one in compose.services(path, {})))(ctx, _param, incomplete)
+
+
 users = _completer(_users)
 accounts = _completer(_accounts)
 sessions = _completer(_sessions)
 sessions_and_containers = _completer(lambda: _sessions(containers=True))
+profiles = _completer(_profiles)
+own_profiles = _completer(_own_profiles)
 images = _completer(_images)
 recordings = _completer(_recordings)

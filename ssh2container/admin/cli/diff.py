@@ -8,29 +8,33 @@ import click
 from rich.markup import escape
 
 from ssh2container.admin.cli import completing, output
-from ssh2container.admin.language import comparing, provenance
+from ssh2container.admin.policy import diff, origins
 from ssh2container.errors import Refusal, printable
+from ssh2container.policy import store
+
+SECTION = "Policies"
 
 
 @click.command("diff", short_help="Compare a user's effective policy under two versions.")
 @click.argument("user", shell_complete=completing.users)
 @click.argument("old", type=click.Path(exists=True))
-@click.argument("new", type=click.Path(exists=True), default="/etc/ssh2container")
+@click.argument("new", type=click.Path(exists=True), default=store.STANDARD.configuration)
 @click.option("--group", "groups", multiple=True, metavar="GROUP",
-              help="As for a member of GROUP (repeatable), in place of the user's own groups.")  # fmt: skip
+              help="Compare as for a member of GROUP (repeatable), instead of the user's "
+                   "own groups.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(user: str, old: str, new: str, groups: tuple[str, ...], *, as_json: bool) -> None:
     """Compare the effective policy of USER in OLD and NEW.
 
-    OLD and NEW are configuration directories, e.g. two work trees of git, or files that stand in
-    the place of the user's own. NEW is /etc/ssh2container when it is left out.
+    OLD and NEW are configuration directories, such as two git work trees, or files that replace
+    the user's own. NEW defaults to /etc/ssh2container.
 
     Exit status: 0 the same, 1 different, 126 one of them has no valid policy for the user.
     """
     names = groups or _groups(user)
-    found = provenance.differences(*(comparing.policy_under(user, names, path) for path in (old, new)))
+    found = origins.differences(*(diff.policy_under(user, names, path) for path in (old, new)))
     if as_json:
-        output.print_json({"user": user, "differences": [_as_dict(*entry) for entry in found]})
+        output.print_report({"user": user, "differences": [_as_dict(*entry) for entry in found]})
         sys.exit(1 if found else 0)
     out = output.console()
     for key, before, after in found:
@@ -44,7 +48,7 @@ def command(user: str, old: str, new: str, groups: tuple[str, ...], *, as_json: 
 
 def _groups(user: str) -> tuple[str, ...]:
     try:
-        return provenance.groups_of(user)
+        return origins.groups_of(user)
     except Refusal:
         # A work tree may hold policies of users that this machine does not have.
         click.echo(f"{user} is not a user of this host; name groups with --group", err=True)
@@ -52,9 +56,9 @@ def _groups(user: str) -> tuple[str, ...]:
 
 
 def _as_dict(
-    key: str, before: provenance.Row | None, after: provenance.Row | None
+    key: str, before: origins.Row | None, after: origins.Row | None
 ) -> dict[str, str | dict[str, str] | None]:
-    def side(row: provenance.Row | None) -> dict[str, str] | None:
+    def side(row: origins.Row | None) -> dict[str, str] | None:
         return {"yaml": row.value(), "origin": row.origin} if row else None
 
     return {"key": key, "old": side(before), "new": side(after)}

@@ -7,22 +7,30 @@ import sys
 import click
 
 from ssh2container.admin.cli import completing, output
-from ssh2container.admin.language import building, editing
+from ssh2container.admin.policy import edit
+from ssh2container.admin.policy.compile import build, compiler
 from ssh2container.policy.store import STANDARD
+
+SECTION = "Policies"
 
 
 @click.command("edit", short_help="Edit a policy safely.")
 @click.argument("user", required=False, shell_complete=completing.users)
 @click.option("--group", metavar="GROUP", help="Edit the file of a group.")
-@click.option("--profile", metavar="NAME", help="Edit a profile in /etc/ssh2container/profiles.")
-@click.option("--file", "name", type=click.Choice(["defaults", "enforced", "config"]),
-              help="Edit one of the files for all.")  # fmt: skip
+@click.option(
+    "--profile",
+    metavar="NAME",
+    shell_complete=completing.own_profiles,
+    help="Edit a profile in /etc/ssh2container/profiles.",
+)
+@click.option("--file", "name", type=click.Choice(compiler.FOR_EVERYBODY),
+              help="Edit one of the files that apply to everybody.")  # fmt: skip
 def command(user: str | None, group: str | None, profile: str | None, name: str | None) -> None:
     """Edit the policy of USER with $VISUAL or $EDITOR; a new one starts from a template.
 
-    The file is put in its place, and compiled, only when it has no errors.
+    The file is installed and compiled only if it has no errors.
 
-    Exit status: 0 changed or left as it was, 1 given up.
+    Exit status: 0 changed or left unchanged, 1 given up.
     """
     chosen = [
         prefix + given
@@ -33,14 +41,14 @@ def command(user: str | None, group: str | None, profile: str | None, name: str 
         raise click.UsageError("name one of USER, --group, --profile, --file")
     if "/" in chosen[0].partition("/")[2] or chosen[0].rpartition("/")[2].startswith("."):
         raise click.UsageError("a name cannot be a path")
-    draft = editing.Draft(chosen[0], STANDARD)
+    draft = edit.Draft(chosen[0], STANDARD)
     try:
         sys.exit(_edit(draft))
     finally:
         draft.close()
 
 
-def _edit(draft: editing.Draft) -> int:
+def _edit(draft: edit.Draft) -> int:
     while True:
         draft.edit()
         if not draft.changed():
@@ -59,8 +67,8 @@ def _edit(draft: editing.Draft) -> int:
             click.echo(f"{draft.target} is unchanged", err=True)
             return 1
     draft.install()
-    built = building.build(STANDARD)
-    building.build_filters(built, STANDARD)
+    built = build.build(STANDARD)
+    build.build_filters(built, STANDARD)
     click.echo(f"{draft.target} is in force")
     output.problems(built.problems, stderr=True)
     return 0

@@ -12,6 +12,8 @@ from ssh2container.admin.sessions import ending, entering
 from ssh2container.admin.sessions.live import Listing, find
 from ssh2container.kernel import process
 
+SECTION = "Sessions"
+
 
 @click.command("exec", short_help="Run a command in a running session.")
 @click.argument("name", metavar="ID", shell_complete=completing.sessions_and_containers)
@@ -19,16 +21,18 @@ from ssh2container.kernel import process
 @click.option(
     "--terminal/--no-terminal",
     default=None,
-    help="Give CMD a terminal; by default when ours is one on both sides.",
+    help="Give CMD a terminal (default: if standard input and output are one).",
 )
 def command(name: str, words: tuple[str, ...], *, terminal: bool | None) -> None:
     """Run CMD, or a shell, in the session or shared container ID, with its user, environment and limits.
 
-    CMD is looked up on the PATH inside and is not read by a shell. It ends with its session. Your terminal
-    is never handed over, and shows only what draws. The audit trail says who ran what.
+    ID may be a unique prefix of an id, or the name of a user with one session.
+    CMD is looked up on the PATH inside and is not interpreted by a shell. It ends with its session.
+    Your terminal is never handed over, and shows only drawing sequences.
+    The audit trail records who ran what.
 
-    Exit status: CMD's own (death by a signal included); 125 there is no such session, 126 refused, 127
-    CMD is not found inside.
+    Exit status: CMD's own (including death by a signal); 125 there is no such session, 126 refused, 127
+    CMD was not found inside.
     """
     if terminal is None:
         terminal = os.isatty(0) and os.isatty(1)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
+from rich.console import Console
 from rich.markup import escape
 
-from ssh2container.admin import explain
-from ssh2container.admin.cli import completing, output
+from ssh2container.admin.account import advised
+from ssh2container.admin.cli import completing, moment, output
+from ssh2container.admin.login import verdict
 from ssh2container.errors import printable
 
+SECTION = "Policies"
+
 _PHASES = {
+    "limits": "The user's service manager, while process 1 is at work",
+    "network": "The forwarder, outside, while process 1 is at work",
+    "networks": "The monitor, before it starts process 1",
     "mapping": "Outside, while process 1 waits",
     "monitor": "The monitor, which stays outside",
     "init": "Process 1 of the container, until it holds no right",
+    "createRuntime": "Hooks outside, while process 1 waits",
+    "startContainer": "Hooks inside, behind the walls of the payload",
+    "poststop": "Hooks outside, when nothing of the container is left",
     "payload": "The payload, just before its program",
 }
 
@@ -21,48 +34,80 @@ _PHASES = {
 @click.argument("user", shell_complete=completing.users)
 @click.argument("words", nargs=-1, metavar="[-- CMD...]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--at", type=moment.MOMENT, metavar="TIME", help="Explain a login at TIME: YYYY-MM-DD [HH:MM] [ZONE]."
+)
 @click.option("--terminal/--no-terminal", default=None, help="Assume a terminal, or none.")
-def command(user: str, words: tuple[str, ...], *, as_json: bool, terminal: bool | None) -> None:
+def command(
+    user: str, words: tuple[str, ...], *, as_json: bool, at: float | None, terminal: bool | None
+) -> None:
     """Print the plan of a login of USER that runs CMD, or a shell: what is printed is what runs.
 
-    Exit status: 0 planned, 126 the login would be refused.
+    The container is made and CMD is looked up in it, but not run: the exit status is that of the login,
+    as far as it can be known without running anything.
+
+    Exit status: 0 it would run; 125 the container cannot be made; 126 the login would be refused;
+    127 there is no such program inside.
     """
-    explained = explain.explain(user, words, terminal=terminal)
+    answer = verdict.of_login(user, words, terminal=terminal, at=at or 0.0)
+    error = None if answer.error is None else advised(answer.error, user)
     if as_json:
-        output.print_json(explained.as_json())
-        return
+        told = None if error is None else verdict.describe(error)
+        output.print_report({**(answer.explained or {"user": user}), "status": answer.status, "error": told})
+    elif answer.explained is not None:
+        _show(answer.explained)
+    if error is not None:
+        output.failure(error)
+        sys.exit(answer.status)
+
+
+def _show(explained: dict[str, Any]) -> None:
     out = output.console()
-    out.print(f"[bold]New namespaces:[/] {', '.join(explained.namespaces())}")
+    out.print(f"[bold]New namespaces:[/] {', '.join(explained['namespaces'])}")
     phase = reason = ""
-    for number, step in enumerate(explained.steps(), 1):
+    for number, step in enumerate(explained["operations"], 1):
         if step["phase"] != phase:
             phase = step["phase"]
             out.print(f"[bold]{_PHASES[phase]}[/]")
-        why = (
-            f"  [dim]# {escape(step['key'])}, {escape(step['origin'] or 'built-in')}[/]"
-            if step["key"]
-            else ""
-        )
-        out.print(f"{number:4}  {escape(printable(step['describe']))}{why}")
+        why = _blame(step["key"], step["origin"]) if step["key"] else ""
+        out.print(f"{number:4}  {_plain(step['describe'])}{why}")
         if step["reason"] != reason:
             reason = step["reason"]
             out.print(f"      [dim italic]{reason}[/]")
-    program = explained.program()
-    place = f"  [dim]# {program['key']}, {escape(program['origin'] or 'built-in')}[/]"
-    out.print(f"[bold]Then:[/] {escape(printable(program['describe'] or ''))}{place}")
-    out.print(f"      in {escape(printable(explained.plan.directory))}")
-    for variable, key, origin in explained.variables():
-        out.print(f"      with {escape(printable(variable))}  [dim]# {escape(key)}, {escape(origin)}[/]")
-    if explained.meanwhile():
+    place = _blame(explained["program_key"], explained["program_origin"])
+    out.print(f"[bold]Then:[/] {_plain(explained['program'])}{place}")
+    out.print(f"      in {_plain(explained['directory'])}")
+    for one in explained["variables"]:
+        out.print(f"      with {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
+    out.print("[bold]What its network reaches[/]")
+    for one in explained["reach"]:
+        out.print(f"      {_plain(one['describe'])}  [dim]# {escape(one['key'])}[/]")
+    if explained["meanwhile"]:
         out.print("[bold]Meanwhile the monitor will[/]")
-    for item in explained.meanwhile():
-        origin = escape(item["origin"] or "built-in")
-        out.print(f"      {escape(printable(item['describe']))}  [dim]# {escape(item['key'])}, {origin}[/]")
-    if explained.costs:
+    for one in explained["meanwhile"]:
+        out.print(f"      {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
+    _show_what_it_comes_to(out, explained)
+
+
+def _show_what_it_comes_to(out: Console, explained: dict[str, Any]) -> None:
+    if explained["units"]:
+        out.print("[bold]What asks for protection that it does not get inside[/]")
+    for one in explained["units"]:
+        out.print(f"      {_plain(one['unit'])}: {_plain(one['means'])}")
+    if explained["costs"]:
         out.print("[bold]What it costs[/]")
-    for key, cost in explained.costs:
-        out.print(f"      {escape(printable(cost))}  [dim]# {escape(key)}[/]")
-    if explained.weaker:
+    for one in explained["costs"]:
+        out.print(f"      {_plain(one['describe'])}  [dim]# {escape(one['key'])}[/]")
+    if explained["weaker"]:
         out.print("[bold]Weaker than the default[/]")
-        for key, means, place in explained.weaker:
-            out.print(f"      {escape(key)}: {escape(printable(means))}  [dim]# {escape(place)}[/]")
+    for one in explained["weaker"]:
+        text = f"{escape(one['key'])}: {_plain(one['means'])}"
+        out.print(f"      {text}  [dim]# {escape(one['origin'])}[/]")
+
+
+def _plain(text: str) -> str:
+    return escape(printable(text))
+
+
+def _blame(key: str, origin: str | None) -> str:
+    return f"  [dim]# {escape(key)}, {escape(origin or 'built-in')}[/]"

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from ssh2container.admin.cli import completing, output
-from ssh2container.admin.sessions import ending
+from ssh2container.admin.sessions import ending, telling
 from ssh2container.admin.sessions.live import Listing, find
-from ssh2container.errors import SessionError
+from ssh2container.errors import SessionError, printable
+from ssh2container.run import words
+
+if TYPE_CHECKING:
+    from ssh2container.admin.sessions.live import Live
+
+SECTION = "Sessions"
 
 _GRACE_S = 10.0
+
+
+def _one_line(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    if len(text) > words.LONGEST:
+        raise click.BadParameter(f"{len(text)} characters; at most {words.LONGEST}")
+    return printable(text)
+
+
+def _tell(listing: Listing, chosen: list[Live], message: str) -> None:
+    """Show the message in each session, those of a chosen container included."""
+    for live in listing.sessions:
+        if live not in chosen and live.container not in chosen:
+            continue
+        if not telling.tell(live, f"this session is ended by the administrator: {message}"):
+            click.echo(f"{live.id}: the message could not be shown", err=True)
 
 
 @click.command("kill", short_help="End sessions.")
@@ -30,13 +52,27 @@ _GRACE_S = 10.0
     default=_GRACE_S,
     show_default=True,
     metavar="SECONDS",
-    help="The time between the request to end and the kill.",
+    help="How long a session may take to end before it is killed.",
+)
+@click.option(
+    "--message",
+    default="",
+    metavar="TEXT",
+    callback=_one_line,
+    help="First show TEXT to the user of the session.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(names: tuple[str, ...], *, users: tuple[str, ...], grace: float, as_json: bool) -> None:
-    """End the session or the shared container ID: ask it (TERM, HUP), wait, kill it.
+def command(
+    names: tuple[str, ...], *, users: tuple[str, ...], grace: float, message: str, as_json: bool
+) -> None:
+    """End the session or the shared container ID: ask it (TERM, HUP), wait, then kill it.
 
-    Exit status: 0 all are gone, 1 one stays, 125 there is no such session.
+    ID may be a unique prefix of an id, or the name of a user with one session;
+    --user ends all of a user's sessions.
+
+    The client ends as after any program that was ended by a signal: ssh with status 255.
+
+    Exit status: 0 all are gone, 1 one remains, 125 there is no such session.
     """
     if not names and not users:
         raise click.UsageError("name at least one ID, or a user with --user")
@@ -48,11 +84,15 @@ def command(names: tuple[str, ...], *, users: tuple[str, ...], grace: float, as_
                 chosen[id(live)] = live
         if not chosen:
             raise SessionError(f"{', '.join(users)} has no session")
+        if message:
+            _tell(listing, list(chosen.values()), message)
         results = ending.end(list(chosen.values()), grace)
     finally:
         listing.close()
     if as_json:
-        output.print_json({"sessions": [{"id": name, "result": result} for name, result in results.items()]})
+        output.print_report(
+            {"sessions": [{"id": name, "result": result} for name, result in results.items()]}
+        )
     else:
         for name, result in results.items():
             click.echo(f"{name}: {result}")

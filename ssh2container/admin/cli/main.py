@@ -3,57 +3,29 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 
 import click
 
 from ssh2container import __version__
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import output, verbs
 from ssh2container.errors import SessionError
-
-VERBS = {
-    "check": "Check policies: all errors at once, with their places.",
-    "show": "Show a user's effective policy and where each value was written.",
-    "explain": "Explain what a login would do, step by step.",
-    "compile": "Compile the policies for fast logins.",
-    "schema": "Print the JSON Schema of a policy, for editors.",
-    "test": "Run policy tests in real sessions.",
-    "try": "Run a session as a login would, without ssh.",
-    "edit": "Edit a policy safely.",
-    "diff": "Compare a user's effective policy under two versions.",
-    "log": "Show why sessions were refused, and how they ended.",
-    "status": "Show the state of policies and sessions.",
-    "enable": "Give a user the login shell.",
-    "disable": "Take the login shell from a user.",
-    "image": "Import, list, check and remove images.",
-    "sessions": "List running sessions.",
-    "watch": "Watch a session's terminal.",
-    "exec": "Run a command in a running session.",
-    "kill": "End sessions.",
-    "replay": "Replay a recorded session.",
-    "seccomp": "Show and build system-call filters.",
-    "sshd-config": "Write the part of sshd_config that belongs to the policies.",
-    "doctor": "Find every way around the login shell on this host.",
-    "verify": "Run the escape probes inside a user's session.",
-}
-"""Verb -> one line of help, so that help and completion import no verb."""
 
 
 class Verbs(click.Group):
-    """Finds the verb ``foo-bar`` as ``command`` in ``admin/cli/foo_bar.py``."""
+    """Finds the verb ``foo-bar`` as ``command`` in ``admin/cli/foo_bar.py`` (:mod:`verbs`)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs that this version has, in the order of the table."""
-        return [verb for verb in VERBS if _module(verb)]
+        """Return the verbs that this version has, by their headings."""
+        return [*verbs.found()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
-        name = _module(cmd_name) if cmd_name in VERBS else ""
-        if not name:
+        verb = verbs.found().get(cmd_name)
+        if verb is None:
             return None
-        command: click.Command = importlib.import_module(name).command
+        command: click.Command = importlib.import_module(verb.module).command
         return command
 
     def resolve_command(
@@ -72,18 +44,25 @@ class Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
+        every = verbs.found().values()
+        width = max(len(verb.name) for verb in every)
+        for heading in verbs.SECTIONS:
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [(verb.name.ljust(width), verb.help) for verb in every if verb.section == heading]
+                )
 
     def shell_complete(
         self, ctx: click.Context, incomplete: str
     ) -> list[click.shell_completion.CompletionItem]:
         """Complete a verb or an option without importing a verb."""
         item = click.shell_completion.CompletionItem
-        verbs = [
-            item(verb, help=VERBS[verb]) for verb in self.list_commands(ctx) if verb.startswith(incomplete)
+        matching = [
+            item(verb.name, help=verb.help)
+            for verb in verbs.found().values()
+            if verb.name.startswith(incomplete)
         ]
-        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+        return matching + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a verb; every error of ours ends with its line and its documented status."""
@@ -92,11 +71,6 @@ class Verbs(click.Group):
         except SessionError as error:
             output.failure(error)
             sys.exit(error.status)
-
-
-def _module(verb: str) -> str:
-    name = "ssh2container.admin.cli." + verb.replace("-", "_")
-    return name if importlib.util.find_spec(name) else ""
 
 
 @click.group(

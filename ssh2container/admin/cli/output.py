@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sys
+from typing import TYPE_CHECKING
 
 import click
 from rich.cells import cell_len
@@ -13,14 +15,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from ssh2container.admin.language.problems import ERROR, PolicyError
+from ssh2container import __version__
+from ssh2container.admin.policy.yaml.problems import ERROR, PolicyError
 from ssh2container.errors import SessionError, printable
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
 
-    from ssh2container.admin.language.problems import Problem
+    from ssh2container.admin.policy.yaml.problems import Problem
 
 _PIPE_WIDTH = 10_000
 """Lines in a pipe are not wrapped: another program reads them."""
@@ -33,8 +36,13 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_json(value: object) -> None:
-    """Print a value for another program."""
+    """Print a document for another program as it is."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def print_report(value: dict[str, Any]) -> None:
+    """Print what holds on this host for another program, which may collect from many hosts and versions."""
+    print_json({"host": socket.gethostname(), "version": __version__, **value})
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -9,11 +9,15 @@ import sys
 
 import click
 
-from ssh2container.admin import trail
+from ssh2container.admin.auditlog import read
 from ssh2container.admin.cli import completing, output
-from ssh2container.admin.replay import asciicast, collector, player, verifying
-from ssh2container.admin.replay.screen import Screen
+from ssh2container.admin.recordings import asciicast, collector, player, verifying
+from ssh2container.admin.recordings.screen import Screen
 from ssh2container.errors import SessionError
+
+SECTION = "Sessions"
+
+_MOST_NAMED = 8
 
 
 @click.command("replay", short_help="Replay or verify a recorded session.")
@@ -24,24 +28,29 @@ from ssh2container.errors import SessionError
 )
 @click.option("--verify", is_flag=True, help="Compare the recording with the audit trail; do not play it.")
 @click.option(
-    "--file", "log", type=click.Path(exists=True, dir_okay=False), help="The trail is in this syslog file."
+    "--file",
+    "log",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Read the audit trail from this syslog file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --verify: print JSON.")
 def command(
     recording: str, speed: float, idle_limit: float | None, log: str | None, *, verify: bool, as_json: bool
 ) -> None:
-    """Replay a RECORDING, a file or the id of a session that the collector keeps. q or ^C ends it.
+    """Replay a RECORDING: a file, or the id of a session that the collector recorded. q or ^C ends it.
 
-    Only what draws reaches your terminal. Exit status: 0 played, or verified; 1 not verified; 125 it
+    A unique prefix of an id is enough, and so is the name of a user with one recording.
+
+    Only drawing sequences reach your terminal. Exit status: 0 played, or verified; 1 not verified; 125 it
     cannot be read.
     """
     path = _find(recording)
     if not verify:
         _play(path, speed, idle_limit)
         return
-    verdict = verifying.verify(path, verifying.claims(path, trail.records((log,) if log else ())))
+    verdict = verifying.verify(path, verifying.claims(path, read.records((log,) if log else ())))
     if as_json:
-        output.print_json(
+        output.print_report(
             {"recording": path, "state": verdict.state, "bytes": verdict.good, "text": verdict.text}
         )
     else:
@@ -50,16 +59,25 @@ def command(
 
 
 def _find(recording: str) -> str:
-    if not re.fullmatch("[0-9a-f]{10}", recording) or os.path.exists(recording):
+    """Return the file that is meant: itself, or by a session's id, its beginning, or a user's name."""
+    if "/" in recording or os.path.exists(recording):
         return recording
-    found = glob.glob(f"{collector.DIRECTORY}/*/*-{recording}.cast")
+    name = glob.escape(recording)
+    found = glob.glob(f"{collector.DIRECTORY}/*/*-{name}.cast")
+    if not found and re.fullmatch("[0-9a-f]{1,10}", recording):
+        found = glob.glob(f"{collector.DIRECTORY}/*/*-{name}*.cast")
+    found = found or glob.glob(f"{collector.DIRECTORY}/{name}/*.cast")
     if not found:
         raise SessionError(
-            f"cannot find a recording of session {recording}",
+            f"cannot find a recording of {recording}",
             f"there is none below {collector.DIRECTORY}",
-            "name its file",
+            "name its file, its session or its user",
             "replay",
         )
+    if len(found) > 1:
+        latest = sorted(map(verifying.session_of, sorted(found, key=os.path.basename)[-_MOST_NAMED:]))
+        more = f"name one of {', '.join(latest)}" + (" (the latest)" if len(found) > _MOST_NAMED else "")
+        raise SessionError(f"there are {len(found)} recordings of {recording}", more, "", "replay")
     return found[0]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 
 from ssh2container.admin.cli import output
-from ssh2container.admin.language import reference, schema
-from ssh2container.admin.language.settings import POLICY, SITE
+from ssh2container.admin.policy.schema import json_schema, reference
+from ssh2container.admin.policy.schema.settings import POLICY, SITE
+
+SECTION = "Policies"
 
 
 @click.command("schema", short_help="Print the JSON Schema of a policy, for editors.")
@@ -25,4 +27,4 @@ def command(form: str | None, *, site: bool) -> None:
     elif form == "man":
         click.echo(reference.manual(), nl=False)
     else:
-        output.print_json(schema.schema(SITE if site else POLICY))
+        output.print_json(json_schema.schema(SITE if site else POLICY))

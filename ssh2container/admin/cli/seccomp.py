@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from ssh2container.admin.cli import output
-from ssh2container.admin.language import provenance
-from ssh2container.admin.seccomp import bpf, build, lesson, moby, profile, rules, syscalls, views
+from ssh2container.admin.learn import lesson
+from ssh2container.admin.policy import origins
+from ssh2container.admin.seccomp import bpf, build, moby, profile, rules, syscalls, views
 from ssh2container.errors import SessionError
 from ssh2container.policy import filters, store
 from ssh2container.policy.policy import Seccomp
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
     from ssh2container.admin.seccomp.rules import Table
     from ssh2container.admin.seccomp.syscalls import Machine
+
+SECTION = "Images and filters"
 
 
 class Choice:
@@ -32,7 +35,7 @@ class Choice:
         self.machine: Machine = syscalls.MACHINES[machine] if machine else syscalls.native()
         self.seccomp = Seccomp(profile_name, (), (), "errno")
         if user is not None:
-            self.seccomp = store.load(user, provenance.groups_of(user)).seccomp
+            self.seccomp = store.load(user, origins.groups_of(user)).seccomp
         self.kept = tuple(name if name.startswith("CAP_") else "CAP_" + name for name in kept)
         for name in self.kept:
             if name not in profile.CAPABILITIES:
@@ -44,7 +47,7 @@ class Choice:
             place = problem.filename or self.seccomp.profile
             raise SessionError(f"cannot read the profile {place}", problem.strerror or str(problem)) from None
         except ValueError as problem:
-            raise SessionError(f"cannot obey the profile {self.seccomp.profile}", str(problem)) from None
+            raise SessionError(f"cannot use the profile {self.seccomp.profile}", str(problem)) from None
 
     def program(self) -> bytes:
         """Return the BPF that a login loads."""
@@ -85,7 +88,7 @@ def choosing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group("seccomp", short_help="Show, compare, try and learn system-call filters.")
 def command() -> None:
-    """Show, compare, try and learn system-call filters."""
+    """Show, compare, try and learn system call filters."""
 
 
 @command.command("show")
@@ -100,9 +103,9 @@ def show(
     as_json: bool,
     as_bpf: bool,
 ) -> None:
-    """Show what a filter answers to every system call.
+    """Show how a filter answers every system call.
 
-    Exit status: 0 shown, 125 the profile cannot be obeyed, 126 the user has no valid policy.
+    Exit status: 0 shown, 125 the profile cannot be used, 126 the user has no valid policy.
     """
     choice = Choice(user, profile_name, machine, kept)
     program = choice.program()
@@ -114,7 +117,7 @@ def show(
     found = views.summary(choice.table, choice.machine)
     instructions = len(program) // bpf.INSTRUCTION_BYTES
     if as_json:
-        output.print_json(
+        output.print_report(
             {
                 "profile": choice.profile.name,
                 "machine": choice.machine.name,
@@ -131,7 +134,7 @@ def show(
     for answer, names in sorted(found.plain.items(), key=lambda item: -len(item[1])):
         click.echo(f"\n{answer} ({len(names)}):")
         click.echo(click.wrap_text(" ".join(names), width=100, initial_indent="  ", subsequent_indent="  "))
-    click.echo("\nby their arguments, the first line that holds decides:")
+    click.echo("\nby their arguments, where the first matching line decides:")
     for name, lines in found.conditional.items():
         click.echo(f"  {name}")
         for line in lines:
@@ -158,9 +161,9 @@ def diff(
 ) -> None:
     """Compare a filter with moby's default profile, call by call.
 
-    docs/seccomp.md says for each difference of the shipped profile why it is there.
+    docs/seccomp.md gives the reason for each difference of the shipped profile.
 
-    Exit status: 0 compared, 125 a profile cannot be obeyed, 126 the user has no valid policy.
+    Exit status: 0 compared, 125 a profile cannot be used, 126 the user has no valid policy.
     """
     choice = Choice(user, profile_name, machine, kept)
     if other is None:
@@ -170,7 +173,7 @@ def diff(
         name, other_table = second.profile.name, second.table
     found = views.differences(choice.table, other_table, choice.machine)
     if as_json:
-        output.print_json(
+        output.print_report(
             {
                 "ours": choice.profile.name,
                 "theirs": name,
@@ -183,7 +186,7 @@ def diff(
     for ours, theirs, names in views.grouped(found):
         click.echo(f"\nours {ours}, theirs {theirs} ({len(names)}):")
         click.echo(click.wrap_text(" ".join(names), width=100, initial_indent="  ", subsequent_indent="  "))
-    click.echo("\nby their arguments, the first line that holds decides:")
+    click.echo("\nby their arguments, where the first matching line decides:")
     for each in found:
         if views.depends(each):
             click.echo(f"  {each.name}")
@@ -206,12 +209,12 @@ def simulate(
     *,
     as_json: bool,
 ) -> None:
-    """Answer what a filter returns for CALL with these ARGUMENTs; missing ones are 0.
+    """Show what a filter returns for CALL with these ARGUMENTs; missing ones are 0.
 
-    CALL is a name or a number as in C, an ARGUMENT too or a constant such as AF_ALG, several
+    CALL is a name or a number as in C; an ARGUMENT is a number or a constant such as AF_ALG, or several
     joined by "|". The answer comes from running the BPF that a login loads.
 
-    Exit status: 0 answered, 2 no such call, 125 the profile cannot be obeyed, 126 no valid policy.
+    Exit status: 0 answered, 2 no such call, 125 the profile cannot be used, 126 no valid policy.
     """
     choice = Choice(user, profile_name, machine, kept)
     try:
@@ -224,7 +227,7 @@ def simulate(
     action = bpf.run(bpf.decode(choice.program()), number, choice.machine.token, values)
     answer = rules.describe(action)
     if as_json:
-        output.print_json(
+        output.print_report(
             {
                 "machine": choice.machine.name,
                 "call": syscalls.label(number, choice.machine),
@@ -251,9 +254,9 @@ def learn(
 ) -> None:
     """Run CMD in a session of USER and write a profile that permits what it called.
 
-    CMD runs once with this terminal, once under the learnt profile and once without each of the
-    calls, the latter with /dev/null: what it does to writable volumes, it does each time. What
-    USER's own filter refuses with EPERM is carried out in the first run, and reported.
+    CMD runs once with this terminal, once under the learnt profile, and once without each of the
+    calls, then with /dev/null: whatever it does to writable volumes, it does each time. Calls that
+    USER's own filter refuses with EPERM are executed in the first run, and reported.
 
     Exit status: 0 written, 125 nothing was learnt or written, 126 the user has no valid policy.
     """
@@ -261,7 +264,7 @@ def learn(
     path = path or os.path.join(filters.PROFILES[0], f"{user}.json")
     if os.path.lexists(path) and not force:
         raise SessionError(f"{path} exists", "", "name another with --output, or replace it with --force")
-    policy = store.load(user, provenance.groups_of(user))
+    policy = store.load(user, origins.groups_of(user))
     with output.progress("learning") as advance:
         found = lesson.teach(policy, user, words, trials=not skip_trials, told=advance)
     try:
@@ -272,7 +275,7 @@ def learn(
     used = sorted({syscalls.label(number, machine) for number, _ in found.learnt.used})
     spared = lesson.spared_names(found, machine)
     if as_json:
-        output.print_json(
+        output.print_report(
             {
                 "profile": path,
                 "rounds": found.rounds,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import click
-from rich.markup import escape
+from rich.text import Text
 
+from ssh2container.admin.account import advised
 from ssh2container.admin.cli import completing, output
-from ssh2container.admin.language import provenance
-from ssh2container.errors import printable
+from ssh2container.admin.login import verdict
+from ssh2container.admin.policy import origins
+from ssh2container.errors import Refusal, printable
 from ssh2container.policy import store
+
+SECTION = "Policies"
 
 
 @click.command("show", short_help="Show a user's effective policy and where each value was written.")
@@ -18,26 +22,36 @@ from ssh2container.policy import store
     "groups",
     multiple=True,
     metavar="GROUP",
-    help="Show it as for a member of GROUP (repeatable), in place of the user's own groups.",
+    help="Show it as for a member of GROUP (repeatable), instead of the user's own groups.",
 )
 @click.option("--changed", is_flag=True, help="Leave out built-in defaults.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(user: str, groups: tuple[str, ...], *, changed: bool, as_json: bool) -> None:
     """Show the effective policy of USER as YAML, with the file and line that decided each value.
 
+    If logins would be refused all the same, for example because the image is missing, a line on standard
+    error says so.
+
     Exit status: 0 shown, 126 the user has no valid policy.
     """
-    policy = store.load(user, groups or provenance.groups_of(user))
-    rows = provenance.rows(policy)
+    try:
+        policy = store.load(user, groups or origins.groups_of(user))
+    except Refusal as error:
+        raise advised(error, user) from None
+    rows = origins.rows(policy)
     if changed:
-        rows = provenance.without_defaults(rows)
+        rows = origins.without_defaults(rows)
     if as_json:
         values = {row.key: {"yaml": row.value(), "origin": row.origin} for row in rows if row.origin}
-        output.print_json({"user": user, "digest": policy.digest, "values": values})
+        output.print_report({"user": user, "digest": policy.digest, "values": values})
         return
-    width = min(max((len(row.line()) for row in rows), default=0), 60)
+    if not groups and verdict.can_ask(user):
+        failed = verdict.of_user(user).failed
+        if failed is not None:
+            click.echo(f"ssh2containerctl: {failed} is refused: {failed.error}", err=True)
     out = output.console()
-    for row in rows:
-        line = escape(printable(row.line()))
-        pad = " " * max(0, width - len(row.line()))
-        out.print(f"{line}{pad}  [dim]# {escape(printable(row.origin))}[/]" if row.origin else line)
+    for row, line in zip(rows, origins.lines(rows), strict=True):
+        written = Text(line)
+        if row.origin:
+            written.stylize("dim", line.rindex("# " + printable(row.origin)))
+        out.print(written)

@@ -6,31 +6,36 @@ import sys
 
 import click
 
-from ssh2container.admin.cli import findings, output
-from ssh2container.admin.enrol import account, enrol
-from ssh2container.admin.enrol.change import Change, WriteFile, carry_out
-from ssh2container.admin.sshd import DROP_IN, place
+from ssh2container.admin import account
+from ssh2container.admin.accounts import drop_in, enable
+from ssh2container.admin.change import Change, WriteFile, carry_out
+from ssh2container.admin.cli import enrolment, findings, output
+from ssh2container.admin.doctor.sshd import judge
+from ssh2container.admin.sshd import DROP_IN
 from ssh2container.admin.sshd.effective import binary, effective
-from ssh2container.admin.sshd.judge import judge
 from ssh2container.errors import SessionError
+
+SECTION = "The host"
 
 
 @click.command("sshd-config", short_help="Write the part of sshd_config that belongs to the policies.")
-@click.option("--write", is_flag=True, help=f"Put it at {DROP_IN}; kept only if sshd -t accepts it.")
-@click.option("--reload", is_flag=True, help="With --write: make a running sshd read it.")
+@click.option("--write", is_flag=True, help=f"Put it at {DROP_IN}; it is kept only if sshd -t accepts it.")
+@click.option("--refresh", is_flag=True, help="Like --write, if it is installed and was not changed by hand.")
+@click.option("--reload", is_flag=True, help="With --write or --refresh: make a running sshd read it.")
 @click.option("--force", is_flag=True, help="With --write: replace a file that was changed by hand.")
 @click.option(
     "--with-force-command/--without-force-command",
     "force_command",
     default=None,
-    help="ForceCommand, or none (then sftp has to be external). Default: as in the file in place.",
+    help="ForceCommand, or none (then sftp has to be external). Default: as in the installed file.",
 )
-@click.option("--user", metavar="USER", help="Instead: judge what sshd makes of its configuration for USER.")
+@click.option("--user", metavar="USER", help="Instead, evaluate sshd's configuration for USER.")
 @click.option("--address", default="127.0.0.1", metavar="IP", help="With --user: where the user comes from.")
 @click.option("--json", "as_json", is_flag=True, help="With --user: print JSON.")
 def command(
     *,
     write: bool,
+    refresh: bool,
     reload: bool,
     force: bool,
     force_command: bool | None,
@@ -40,15 +45,17 @@ def command(
 ) -> None:
     """Print the sshd_config drop-in that the policies need.
 
-    Exit status: 0 done; 1 could not be done; with --user 1 for warnings, 2 for an open way around the shell.
+    Exit status: 0 done; 1 it failed; with --user 1 for warnings, 2 for an open way around the shell.
     """
     if user:
         found = account.find(user)
-        policy = enrol.policy_of(found)
+        policy = enable.policy_of(found)
         agent = policy is not None and bool(policy.allow_agent_forwarding)
         sys.exit(findings.show(list(judge(effective(user, address), agent_allowed=agent)), as_json=as_json))
-    text = enrol.rendered(force_command=force_command)
-    if not write:
+    if refresh and not write and (binary() is None or not drop_in.exists() or not drop_in.is_ours()):
+        return
+    text = enable.rendered(force_command=force_command)
+    if not write and not refresh:
         click.echo(text, nl=False)
         return
     try:
@@ -62,20 +69,17 @@ def _write(text: str, *, reload: bool, force: bool) -> None:
     """Put the drop-in in place and say what happened."""
     if binary() is None:
         raise SessionError(
-            "cannot place the drop-in", "no sshd is installed here", "install openssh-server", "sshd"
+            "cannot install the drop-in", "no sshd is installed here", "install openssh-server", "sshd"
         )
-    drop_in: Change = place.PlaceDropIn(text)
-    if not force and place.exists() and not place.is_ours():
-        drop_in = WriteFile(DROP_IN + ".new", text)
+    change: Change = drop_in.PlaceDropIn(text)
+    if not force and drop_in.exists() and not drop_in.is_ours():
+        change = WriteFile(DROP_IN + ".new", text)
         click.echo(f"{DROP_IN} was changed by hand and stays; ours is {DROP_IN}.new (--force replaces it)")
-    needed = carry_out([drop_in], lambda state, change: click.echo(f"{state}: {change.describe()}"))
-    if not place.is_read():
+    carry_out([change], lambda state, change: click.echo(f"{state}: {change.describe()}"))
+    if not drop_in.is_read():
         click.echo(
-            "warning: sshd_config does not include it; first line: Include /etc/ssh/sshd_config.d/*.conf",
+            "warning: sshd_config does not include it; add as its first line: Include "
+            "/etc/ssh/sshd_config.d/*.conf",
             err=True,
         )
-    unit = place.running_unit()
-    if needed and reload and unit:
-        carry_out([place.ReloadSshd(unit)], lambda state, change: click.echo(f"{state}: {change.describe()}"))
-    elif needed:
-        click.echo(f"sshd reads it at its next start, or: {place.reload_hint(unit)}")
+    enrolment.offer_reload(wanted=reload)

@@ -10,10 +10,13 @@ import click
 from rich.markup import escape
 
 from ssh2container.admin.cli import completing, output
-from ssh2container.admin.language.problems import PolicyError, Problem
-from ssh2container.admin.promises import grammar, report, running
+from ssh2container.admin.policy import test_file
+from ssh2container.admin.policy.yaml.problems import PolicyError, Problem
+from ssh2container.admin.policytests import report, running
 from ssh2container.errors import printable
 from ssh2container.policy.store import STANDARD
+
+SECTION = "Policies"
 
 _COLOURS = {running.KEPT: "green", running.BROKEN: "red", running.ERROR: "yellow"}
 
@@ -25,7 +28,7 @@ _COLOURS = {running.KEPT: "green", running.BROKEN: "red", running.ERROR: "yellow
     metavar="PATH",
     default="",
     type=click.Path(),
-    help="Test the policies of this directory, in place of /etc/ssh2container.",
+    help="Test the policies of this directory instead of /etc/ssh2container.",
 )
 @click.option(
     "--user",
@@ -38,7 +41,7 @@ _COLOURS = {running.KEPT: "green", running.BROKEN: "red", running.ERROR: "yellow
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--junit", "form", flag_value="junit", help="Print JUnit XML.")
 def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form: str | None) -> None:
-    """Run policy tests, those in /etc/ssh2container/tests unless others are named.
+    """Run policy tests: those in /etc/ssh2container/tests unless others are named.
 
     Each line of a test is tried in a real session of its user, with real clients.
 
@@ -56,7 +59,7 @@ def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form:
             advance(str(result.promise))
             results.append(result)
     if form == "json":
-        output.print_json({"results": [result.as_dict() for result in results]})
+        output.print_report({"results": [result.as_dict() for result in results]})
     elif form == "junit":
         click.echo(report.junit(results), nl=False)
     else:
@@ -74,15 +77,15 @@ def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form:
     sys.exit(1 if any(result.verdict != running.KEPT for result in results) else 0)
 
 
-def _read(paths: tuple[str, ...]) -> list[grammar.Promise]:
+def _read(paths: tuple[str, ...]) -> list[test_file.Promise]:
     files: list[str] = []
     for path in paths or (f"{STANDARD.configuration}/tests",):
         files += sorted(glob.glob(glob.escape(path) + "/*.yaml")) if os.path.isdir(path) else [path]
-    promises: list[grammar.Promise] = []
+    promises: list[test_file.Promise] = []
     problems: list[Problem] = []
     for path in files:
         try:
-            promises += grammar.read(path)
+            promises += test_file.read(path)
         except PolicyError as error:
             problems += error.problems
         except FileNotFoundError:

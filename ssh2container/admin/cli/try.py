@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import click
 
-from ssh2container.admin import trial
+from ssh2container.admin import try_
 from ssh2container.admin.cli import completing
+
+SECTION = "Users"
 
 
 @click.command(
     "try",
     short_help="Run a session as a login would, without ssh.",
 )
-@click.option("--policy", metavar="FILE", help="Use FILE in place of the user's own policy file.")
+@click.option("--policy", metavar="FILE", help="Use FILE instead of the user's own policy file.")
 @click.option(
     "--user",
     metavar="NAME",
     shell_complete=completing.users,
-    help="Whose session; root only. Default: the user who calls.",
+    help="The user whose session it is (root only; default: the caller).",
 )
-@click.option("--timing", is_flag=True, help="Say on standard error where the start-up's time went.")
+@click.option("--timing", is_flag=True, help="Report on standard error where the start-up time went.")
 @click.argument("words", nargs=-1, metavar="[-- CMD...]")
 def command(policy: str | None, user: str | None, words: tuple[str, ...], *, timing: bool) -> None:
     """Run a session exactly as a login does, without ssh: a shell, or CMD.
 
-    CMD is joined by blanks and handed over as one string, as ssh does it.
+    CMD is joined with spaces and passed on as one string, as ssh does.
     Exit status: the session's own; 125 the container could not be made, 126 refused, 127 not found.
     """
-    trial.run(user, policy, words, timing=timing)
+    try_.run(user, policy, words, timing=timing)

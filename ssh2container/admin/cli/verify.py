@@ -14,27 +14,29 @@ from rich.markup import escape
 from ssh2container import __version__
 from ssh2container.admin.cli import completing, output
 from ssh2container.admin.verify import report
-from ssh2container.admin.verify.probe import EXPECTED, FAIL, PASS, SKIPPED, WEAK
 from ssh2container.admin.verify.sessions import Starter
+from ssh2container.admin.verify.verdicts import EXPECTED, FAIL, PASS, SKIPPED, WEAK
 from ssh2container.errors import printable
+
+SECTION = "The host"
 
 _COLOURS = {PASS: "green", WEAK: "cyan", EXPECTED: "blue", SKIPPED: "yellow", FAIL: "bold red"}
 
 
 @click.command("verify", short_help="Run the escape probes inside a user's session.")
 @click.argument("user", required=False, shell_complete=completing.users)
-@click.option("--all", "everything", is_flag=True, help="List the probes that passed too.")
+@click.option("--all", "everything", is_flag=True, help="Also list the probes that passed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(user: str | None, *, everything: bool, as_json: bool) -> None:
-    """Open real sessions as USER under his own policy and try to break out, in some 400 ways.
+    """Open real sessions as USER under the user's own policy and try to break out, in more than 400 ways.
 
-    Each attempt is a process of its own behind the session's walls. Without USER you verify yourself.
+    Each attempt is a separate process behind the session's walls. USER defaults to yourself.
 
-    Results: "pass"; "weak pass", refused because this kernel or image lacks what is attacked;
+    Results: "pass"; "weak pass", refused only because this kernel or image lacks what is attacked;
     "expected-by-policy", with the key that allows it; "skipped", with the reason; "fail".
 
     Exit status: 0 nothing failed, 1 an attempt succeeded, 125 no session could be opened, 126 there
-    is no such user or only root may.
+    is no such user, or only root may.
     """
     if not user and os.getuid() == 0:
         raise click.UsageError("name the USER to verify: root has no sessions")
@@ -45,7 +47,7 @@ def command(user: str | None, *, everything: bool, as_json: bool) -> None:
     if as_json:
         made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         about = {**report.about(name), "version": __version__, "time": made}
-        output.print_json({**about, "counts": numbers, "probes": rows})
+        output.print_report({**about, "counts": numbers, "probes": rows})
     else:
         _print(rows, everything=everything)
         click.echo(f"{len(rows)} probes: " + ", ".join(f"{count} {kind}" for kind, count in numbers.items()))

@@ -2,78 +2,40 @@
 
 from __future__ import annotations
 
-import grp
 import importlib.util
 import os
-import pwd
+import re
 import stat
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
-from ssh2container.admin import bundle
+from ssh2container.admin.account import SHELLS, listed_shells
+from ssh2container.admin.change import read_or_none
+from ssh2container.admin.doctor import check
 from ssh2container.admin.doctor.finding import NOTE, OK, PROBLEM, WARNING, Finding
-from ssh2container.admin.enrol.account import SHELL
-from ssh2container.admin.enrol.change import read_or_none
+from ssh2container.admin.doctor.ownership import way_to, weakness
+from ssh2container.admin.install import bundle
+from ssh2container.admin.sshd import CONTROL, SHELL, VERSIONS
+from ssh2container.kernel import landlock
+from ssh2container.policy import store
+from ssh2container.policy.cold import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-INTERPRETER = "/usr/bin/python3"
-VERSIONS = "/usr/lib/ssh2container"
-_FIRST_LINE = "#!/usr/bin/python3 -ISB"
+_FIRST_LINE = f"#!{PYTHON} -ISB"
 _FOR_OTHERS, _EXECUTE_ONLY = 0o077, 0o011
-_LAUNCHED = VERSIONS + "/login"
-"""The script that the static launcher starts (launcher/launcher.c)."""
+LAUNCHED = VERSIONS + "/login"
+"""The script that the static launcher starts (native/launcher/launcher.c)."""
 _ELF = "\x7fELF"
 _PLACES = (
     SHELL,
-    "/usr/bin/ssh2containerctl",
-    "/etc/ssh2container",
+    CONTROL,
+    store.STANDARD.configuration,
     "/usr/share/ssh2container",
     "/var/lib/ssh2container",
 )
-
-
-def weakness(path: str) -> str:
-    """Return why somebody else than root could change ``path``, "" if nobody can.
-
-    A directory counts with what it holds by name only: who can write there can replace it.
-    An access list shows in the group bits of the mode, as its mask (acl(5)).
-    """
-    found = os.lstat(path)
-    if found.st_uid != 0:
-        return f"belongs to uid {found.st_uid}"
-    if stat.S_ISLNK(found.st_mode):
-        return ""
-    others = found.st_mode & 0o002 or (found.st_mode & 0o020 and _has_members(found.st_gid))
-    if others and not (stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX):
-        return f"is writable by others (mode {stat.S_IMODE(found.st_mode):04o})"
-    return ""
-
-
-def _has_members(gid: int) -> bool:
-    """Return whether anybody but root is in a group; Debian's "staff" is empty and owns /usr/local."""
-    try:
-        members = grp.getgrgid(gid).gr_mem
-    except KeyError:
-        return False
-    return bool(members) or any(entry.pw_gid == gid and entry.pw_uid != 0 for entry in pwd.getpwall())
-
-
-def way_to(path: str) -> Iterator[str]:
-    """Yield every directory and link on the way to ``path``, and what it leads to."""
-    seen: set[str] = set()
-    waiting = [path]
-    while waiting:
-        current = os.path.normpath(waiting.pop())
-        if current in seen:
-            continue
-        seen.add(current)
-        yield current
-        if os.path.islink(current):
-            waiting.append(os.path.join(os.path.dirname(current), os.readlink(current)))
-        if current != "/":
-            waiting.append(os.path.dirname(current))
 
 
 def import_path() -> set[str]:
@@ -81,7 +43,7 @@ def import_path() -> set[str]:
     found: set[str] = set()
     for options in ("-ISBc", "-IBc"):
         answer = subprocess.run(
-            [INTERPRETER, options, "import sys; print('\\n'.join(sys.path))"],
+            [PYTHON, options, "import sys; print('\\n'.join(sys.path))"],
             capture_output=True,
             text=True,
             check=True,
@@ -90,10 +52,11 @@ def import_path() -> set[str]:
     return found
 
 
+@check.of_host("code", place=30)
 def examine() -> Iterator[Finding]:
     """Yield what is wrong with the program on this host."""
     weak = {}
-    for start in (INTERPRETER, *import_path(), *_PLACES):
+    for start in (PYTHON, *import_path(), *_PLACES):
         if not os.path.lexists(start):
             yield Finding(PROBLEM, "code.missing", start, "does not exist", "run install.sh")
             continue
@@ -120,10 +83,11 @@ def examine() -> Iterator[Finding]:
             OK,
             "code.ownership",
             "",
-            "the interpreter, its modules, the program and the policies are root's alone",
+            "the interpreter, its modules, the program and the policies belong to root only",
         )
     yield from _entry()
     yield from _first_process()
+    yield from forwarder(f"{VERSIONS}/current/forwarder")
     yield from _modules()
     yield from _bytecode()
     yield from _shells()
@@ -133,14 +97,15 @@ def _entry() -> Iterator[Finding]:
     """Yield whether the login shell still starts the pinned interpreter, and by which of its two ways."""
     path, text = SHELL, read_or_none(SHELL) or ""
     if text.startswith(_ELF):
-        path, text = _LAUNCHED, read_or_none(_LAUNCHED) or ""
+        path, text = LAUNCHED, read_or_none(LAUNCHED) or ""
         short = f"{VERSIONS}/current/start.so"
-        if not os.path.exists(short):
+        why = why_unused(short, bundle.path_of(f"{VERSIONS}/current"), sys.implementation.cache_tag)
+        if why:
             yield Finding(
                 NOTE,
                 "code.start",
                 short,
-                "does not exist: the interpreter starts as for any program, some 4 ms longer",
+                f"{why}: the interpreter starts the ordinary way, about 4 ms slower",
                 "run install.sh where there is a C compiler",
             )
     else:
@@ -148,7 +113,7 @@ def _entry() -> Iterator[Finding]:
             NOTE,
             "code.launcher",
             SHELL,
-            "is a script: a client's LD_PRELOAD acts before its first line where sshd lets it in",
+            "is a script: a client's LD_PRELOAD acts before its first line if sshd accepts it",
             "keep AcceptEnv narrow, or run install.sh where there is a C compiler",
         )
     first = text.partition("\n")[0]
@@ -160,6 +125,23 @@ def _entry() -> Iterator[Finding]:
             f"begins with {first!r}, expected {_FIRST_LINE!r}",
             "run install.sh",
         )
+
+
+def why_unused(library: str, bundled: str, tag: str) -> str:
+    """Return why logins do not take the short way through the interpreter's start, "" where they do.
+
+    library: of native/launcher/start.c, which stands on a provisional interface of one minor version.
+    bundled: the bundle for this interpreter. tag: the interpreter's cache tag.
+    """
+    try:
+        with open(library, "rb") as file:
+            built = re.search(rb"ssh2container-start:([a-z0-9-]+);", file.read())
+    except FileNotFoundError:
+        return "does not exist"
+    other = built[1].decode() if built else "another interpreter"
+    if other != tag:
+        return f"is not in use, as it was built for {other}, not for {tag}"
+    return "" if os.path.exists(bundled) else "is not in use, as there is no bundle for this interpreter"
 
 
 def _first_process() -> Iterator[Finding]:
@@ -177,8 +159,40 @@ def _first_process() -> Iterator[Finding]:
             PROBLEM,
             "code.init",
             path,
-            f"its mode is {mode:04o}: only who cannot read it is kept from looking into its processes",
+            f"its mode is {mode:04o}: whoever can read it can look into its processes",
             f"chmod 711 {path}",
+        )
+
+
+def forwarder(path: str) -> Iterator[Finding]:
+    """Yield whether the forwarder of private networks starts, and is closed to the users it runs for."""
+    remedy = "apt-get install libslirp-dev, and run install.sh"
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        why = "does not exist: policies with network_mode: private are refused"
+        yield Finding(NOTE, "code.forwarder", path, why, remedy)
+        return
+    if mode & _FOR_OTHERS != _EXECUTE_ONLY:
+        yield Finding(
+            PROBLEM,
+            "code.forwarder",
+            path,
+            f"its mode is {mode:04o}: users could look into what they run",
+            f"chmod 711 {path}",
+        )
+    # Without descriptors it ends with a line about them; without its library it gets nowhere (ld.so(8)).
+    tried = subprocess.run([path], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if tried.returncode != 1:
+        said = tried.stderr.strip() or f"ends with status {tried.returncode}"
+        yield Finding(PROBLEM, "code.forwarder", path, f"cannot be started: {said}", remedy)
+    if landlock.abi() < 1:
+        yield Finding(
+            NOTE,
+            "code.forwarder",
+            path,
+            "the kernel has no Landlock: behind it stands the list of its system calls alone",
+            "boot a kernel with landlock among its security modules (lsm=)",
         )
 
 
@@ -186,7 +200,9 @@ def _modules() -> Iterator[Finding]:
     """Yield links of the version's directory that lead nowhere, as after an upgrade of the distribution."""
     current = f"{VERSIONS}/current"
     if not os.path.isdir(current):
-        yield Finding(PROBLEM, "code.version", current, "leads nowhere: nobody can log in", "run install.sh")
+        yield Finding(
+            PROBLEM, "code.version", current, "is a broken link: nobody can log in", "run install.sh"
+        )
         return
     for name in os.listdir(current):
         path = os.path.join(current, name)
@@ -195,7 +211,7 @@ def _modules() -> Iterator[Finding]:
                 PROBLEM,
                 "code.modules",
                 path,
-                "leads nowhere: nobody can log in",
+                "is a broken link: nobody can log in",
                 "the distribution's Python was upgraded: run install.sh again",
             )
     others = sorted(
@@ -231,7 +247,7 @@ def _bytecode() -> Iterator[Finding]:
             WARNING,
             "code.bytecode",
             missing[0],
-            f"{len(missing)} modules have no fresh bytecode for this Python: every login compiles them",
+            f"{len(missing)} modules have no up-to-date bytecode for this Python: every login compiles them",
             "run install.sh again",
         )
     path = bundle.path_of(os.path.dirname(package))
@@ -241,7 +257,7 @@ def _bytecode() -> Iterator[Finding]:
             WARNING,
             "code.bundle",
             path,
-            "does not exist: every login imports module by module, some 6 ms longer",
+            "does not exist: every login imports module by module, about 6 ms slower",
             "run install.sh again",
         )
     elif os.stat(path).st_mtime < newest:
@@ -269,12 +285,11 @@ def _is_fresh(source: str) -> bool:
 
 def _shells() -> Iterator[Finding]:
     """Yield whether users could give themselves another shell."""
-    listed = SHELL in (read_or_none("/etc/shells") or "").split()
-    if listed:
+    if SHELL in listed_shells():
         yield Finding(
             WARNING,
             "routes.chsh",
-            "/etc/shells",
+            SHELLS,
             f"lists {SHELL}: whoever gets a process outside a container may chsh to a shell of the host",
             "remove the line, unless a program needs it there (docs/installation.md)",
         )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.doctor import code, kernel, logind, ranges, routes, servers, state, trial
-from ssh2container.admin.enrol.account import enrolled_names, find
+from ssh2container.admin import doctor
+from ssh2container.admin.account import enrolled_names, find
+from ssh2container.admin.doctor import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ssh2container.admin.doctor.finding import Finding
+
+for _module in pkgutil.iter_modules(doctor.__path__, doctor.__name__ + "."):
+    importlib.import_module(_module.name)
 
 
 def examine(
@@ -24,23 +30,13 @@ def examine(
     Raises :class:`SessionError` for a name that nobody has.
     """
     accounts = [] if host_only else [find(name) for name in (names or enrolled_names())]
-    advance("a trial container")
-    yield from trial.examine()
-    for title, check in (
-        ("kernel", kernel.examine),
-        ("code", code.examine),
-        ("policies", state.compiled),
-        ("log", state.logging),
-        ("ranges of ids", ranges.examine),
-        ("host", routes.of_host),
-    ):
+    for _, title, of_host in sorted(check.host_checks, key=lambda one: one[0]):
         advance(title)
-        yield from check()
-    advance("sshd")
-    yield from servers.examine(accounts)
-    yield from state.of_users(accounts)
-    yield from logind.of_users(accounts)
+        yield from of_host()
+    for _, title, of_users in sorted(check.users_checks, key=lambda one: one[0]):
+        advance(title)
+        yield from of_users(accounts, advance)
     for account in accounts:
         advance(account.name)
-        yield from state.of_user(account)
-        yield from routes.of_user(account)
+        for _, of_user in sorted(check.user_checks, key=lambda one: one[0]):
+            yield from of_user(account)

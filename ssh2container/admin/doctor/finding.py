@@ -28,6 +28,7 @@ class Finding:
     text: what is so, in words.
     remedy: what to do about it; "" when nothing has to be done.
     detail: facts for ``--json``.
+    because: "CHECK SUBJECT" of the finding that this one follows from, and goes away with; "" for a cause.
     """
 
     level: str
@@ -36,11 +37,17 @@ class Finding:
     text: str
     remedy: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
+    because: str = ""
 
     def __str__(self) -> str:
         """Return the finding on one line."""
         line = f"{self.subject}: {self.text}" if self.subject else self.text
         return printable(f"{line}; {self.remedy}" if self.remedy else line)
+
+    @property
+    def identity(self) -> str:
+        """What :attr:`because` of another finding names."""
+        return f"{self.check} {self.subject}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as plain values for JSON."""
@@ -51,6 +58,7 @@ class Finding:
             "text": self.text,
             "remedy": self.remedy,
             "detail": self.detail,
+            "because": self.because,
         }
 
 

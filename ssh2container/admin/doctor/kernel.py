@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from typing import TYPE_CHECKING
 
+from ssh2container.admin.change import read_or_none
+from ssh2container.admin.doctor import check
 from ssh2container.admin.doctor.finding import NOTE, OK, PROBLEM, WARNING, Finding
-from ssh2container.admin.enrol.change import read_or_none
+from ssh2container.plan import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,7 @@ _ALLOW_CLONE = "sysctl kernel.unprivileged_userns_clone=1 (persistently: /etc/sy
 _LOAD_PROFILE = "load the profile: apparmor_parser -r /etc/apparmor.d/ssh2container"
 
 
+@check.of_host("kernel", place=20)
 def examine() -> Iterator[Finding]:
     """Yield how the switches stand; the trial decides whether that matters."""
     if sysctl(_MAX) == 0:
@@ -97,25 +99,35 @@ def examine() -> Iterator[Finding]:
                 _LOAD_PROFILE,
             )
     yield from _uidmap()
+    if (read_or_none(_SYSCTL + "kernel/core_pattern") or "").startswith("@"):
+        yield Finding(
+            PROBLEM,
+            "kernel.core_pattern",
+            "",
+            "crashes inside sessions reach the host's core handler: kernel.core_pattern names a socket,"
+            " to which no limit applies",
+            "set kernel.core_pattern to a file, or to a program after | (persistently: /etc/sysctl.d)",
+        )
     if read_or_none("/etc/ld.so.preload"):
         yield Finding(
             WARNING,
             "kernel.ld-so-preload",
             "/etc/ld.so.preload",
             "libraries are loaded into every program, ours too",
-            "see that every file named there is root's",
+            "make sure that every file named there belongs to root",
         )
 
 
 def _uidmap() -> Iterator[Finding]:
     """Yield whether a policy with userns_mode: range could work."""
-    if shutil.which("newuidmap") and shutil.which("newgidmap"):
+    helper = ranges.missing_helper()
+    if not helper:
         yield Finding(OK, "kernel.uidmap", "", "newuidmap and newgidmap are there")
         return
     yield Finding(
         NOTE,
         "kernel.uidmap",
         "",
-        "newuidmap is missing: only policies with userns_mode: range need it",
-        "apt-get install uidmap",
+        f"{helper} is missing: only policies with userns_mode: range need it",
+        ranges.INSTALL_HELPERS,
     )

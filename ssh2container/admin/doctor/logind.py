@@ -1,4 +1,4 @@
-"""Whether logind ends the containers that a user's logins share when his first login leaves.
+"""Whether logind ends the containers that a user's logins share when their first login leaves.
 
 The owner of a shared container is a process of the login session that made it. Source: logind.conf(5),
 KillUserProcesses, KillOnlyUsers, KillExcludeUsers; systemd.unit(5) for the order of files.
@@ -10,15 +10,16 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from ssh2container.admin.accounts.enable import policy_of
+from ssh2container.admin.change import read_or_none
+from ssh2container.admin.doctor import check
 from ssh2container.admin.doctor.finding import OK, WARNING, Finding
-from ssh2container.admin.enrol.change import read_or_none
-from ssh2container.admin.enrol.enrol import policy_of
 from ssh2container.errors import SessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from ssh2container.admin.enrol.account import Account
+    from ssh2container.admin.account import Account
 
 LOGIND = "/usr/lib/systemd/systemd-logind"
 PLACES = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
@@ -69,7 +70,8 @@ class Killing:
             self._spared = [*(self._spared or ()), *value.split()] if value else []
 
 
-def of_users(accounts: Sequence[Account]) -> Iterator[Finding]:
+@check.of_users("logind", place=20)
+def of_users(accounts: Sequence[Account], _advance: Callable[[str], None]) -> Iterator[Finding]:
     """Yield whether shared containers of ``accounts`` live as long as their policies promise."""
     if not os.path.exists(LOGIND):
         return

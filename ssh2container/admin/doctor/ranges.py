@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
+from ssh2container.admin.account import enrolled_names
+from ssh2container.admin.accounts.ranges import FILES, entries
+from ssh2container.admin.doctor import check
 from ssh2container.admin.doctor.finding import OK, PROBLEM, Finding
-from ssh2container.admin.enrol.account import enrolled_names
-from ssh2container.admin.enrol.ranges import FILES, entries
 from ssh2container.admin.images.ids import COUNT, OWNER, set_aside
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 _CHECK = "ranges.shared"
 
 
+@check.of_host("ranges of ids", place=70)
 def examine() -> Iterator[Finding]:
     """Yield each name that has ids of the set-aside range without our login shell (subuid(5)).
 
@@ -39,7 +42,7 @@ def examine() -> Iterator[Finding]:
             _CHECK,
             name,
             f"has ids in {path} that sessions of other users run under, and a shell of the host",
-            f"remove the line of {name} from {path}, or: ssh2containerctl disable {name}",
+            f"remove the line of {name} from {path}, or: ssh2containerctl disable {shlex.quote(name)}",
         )
     if not found:
         yield Finding(OK, _CHECK, "", "the set-aside range of ids is nobody's but the sessions'")

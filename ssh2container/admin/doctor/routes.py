@@ -1,7 +1,8 @@
 """Ways around the login shell that neither sshd nor the shell can close: other programs of this host.
 
 Each of them runs something as the user's uid outside a container. Whether the user can prepare it from inside
-depends on what his policy binds; that it exists is said in any case.
+depends on what their policy binds; that it exists is said in any case. A home that does not answer is told of
+in :mod:`.state`, and nothing here looks into it.
 """
 
 from __future__ import annotations
@@ -9,21 +10,25 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
 from typing import TYPE_CHECKING
 
+from ssh2container.admin.change import read_or_none
+from ssh2container.admin.doctor import check, managers
 from ssh2container.admin.doctor.finding import NOTE, OK, PROBLEM, WARNING, Finding
-from ssh2container.admin.enrol.change import read_or_none
+from ssh2container.admin.login.managers import LINGER
+from ssh2container.admin.reachable import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ssh2container.admin.enrol.account import Account
+    from ssh2container.admin.account import Account
 
-_CRONTABS = ("/var/spool/cron/crontabs", "/var/spool/cron")
-_AT_JOBS = ("/var/spool/cron/atjobs", "/var/spool/at", "/var/spool/atjobs")
+CRONTABS = ("/var/spool/cron/crontabs", "/var/spool/cron")
+AT_JOBS = ("/var/spool/cron/atjobs", "/var/spool/at", "/var/spool/atjobs")
 _MAIL_TRANSPORTS = (
     "/usr/sbin/exim4",
     "/usr/sbin/exim",
@@ -31,9 +36,10 @@ _MAIL_TRANSPORTS = (
     "/usr/libexec/postfix/master",
 )
 _MAIL_FILES = (".forward", ".procmailrc", ".qmail", ".maildrop", ".mailfilter")
-_USER_UNITS = (".config/systemd/user", ".local/share/systemd/user", ".config/environment.d")
+USER_UNITS = (".config/systemd/user", ".local/share/systemd/user", ".config/environment.d")
 
 
+@check.of_host("host", place=90)
 def of_host() -> Iterator[Finding]:
     """Yield the routes that concern every user alike."""
     if os.path.exists("/etc/ssh/sshrc"):
@@ -42,7 +48,7 @@ def of_host() -> Iterator[Finding]:
             "routes.sshrc",
             "/etc/ssh/sshrc",
             "sshd runs it as the user, outside a container, at every login",
-            "remove it, or see that it obeys nothing the user or the client sets",
+            "remove it, or make sure that it obeys nothing the user or the client sets",
         )
     for path in reading_user_environment():
         yield Finding(
@@ -66,6 +72,7 @@ def reading_user_environment() -> list[str]:
     return found
 
 
+@check.of_user(place=20)
 def of_user(account: Account) -> Iterator[Finding]:
     """Yield what on this host runs something as ``account`` outside a container."""
     found = [
@@ -93,7 +100,7 @@ def _allowed(account: Account, allow: str, deny: str, *, without_files: bool) ->
 
 
 def _cron(account: Account) -> Iterator[Finding]:
-    for directory in _CRONTABS:
+    for directory in CRONTABS:
         path = f"{directory}/{account.name}"
         if os.path.isfile(path):
             yield Finding(
@@ -101,7 +108,7 @@ def _cron(account: Account) -> Iterator[Finding]:
                 "routes.cron",
                 account.name,
                 f"{path}: cron runs its lines outside a container",
-                f"crontab -r -u {account.name}",
+                f"rm {path}",
             )
     # Debian's cron lets everybody in where neither file exists.
     if shutil.which("crontab") and _allowed(account, "/etc/cron.allow", "/etc/cron.deny", without_files=True):
@@ -109,13 +116,13 @@ def _cron(account: Account) -> Iterator[Finding]:
             NOTE,
             "routes.cron",
             account.name,
-            "may use crontab; from inside a container it cannot be reached, by any other way it can",
-            "list who may in /etc/cron.allow",
+            "may use crontab: not from inside a container, but from any other process of this user",
+            "list those who may in /etc/cron.allow",
         )
 
 
 def _at(account: Account) -> Iterator[Finding]:
-    for directory in _AT_JOBS:
+    for directory in AT_JOBS:
         try:
             jobs = [
                 entry.path
@@ -137,35 +144,50 @@ def _at(account: Account) -> Iterator[Finding]:
             NOTE,
             "routes.at",
             account.name,
-            "may use at; from inside a container it cannot be reached, by any other way it can",
-            "list who may in /etc/at.allow",
+            "may use at: not from inside a container, but from any other process of this user",
+            "list those who may in /etc/at.allow",
         )
 
 
 def _linger(account: Account) -> Iterator[Finding]:
-    name = account.name
-    if os.path.exists(f"/var/lib/systemd/linger/{name}"):
+    name, needed = account.name, managers.limits_sessions(account)
+    lingers = os.path.exists(LINGER + name)
+    if lingers and needed:
+        yield Finding(
+            NOTE,
+            "routes.linger",
+            name,
+            "lingers: the user's manager, which limits sessions, runs from boot on, outside a container",
+            f"keep it where sshd has UsePAM no; elsewhere loginctl disable-linger {name}",
+        )
+    elif lingers:
         yield Finding(
             WARNING,
             "routes.linger",
             name,
             "lingers: the user's manager runs from boot on, outside a container",
-            f"loginctl disable-linger {name}",
+            f"loginctl disable-linger {shlex.quote(name)}",
         )
-    for below in _USER_UNITS:
+    for below in USER_UNITS if answers(account.home) else ():
         path = os.path.join(account.home, below)
-        if os.path.isdir(path) and os.listdir(path):
+        if not os.path.isdir(path) or not os.listdir(path):
+            continue
+        found = f"{path}: the user's manager runs these units outside a container"
+        if needed:
+            remedy = "remove what is in it; the manager has to stay, as it limits the user's sessions"
+            yield Finding(WARNING, "routes.user-units", name, found, remedy)
+        else:
             yield Finding(
                 WARNING,
                 "routes.user-units",
                 name,
-                f"{path}: the user's manager runs these units outside a container",
+                found,
                 f"see what is in it, or mask the manager: systemctl mask user@{account.uid}.service",
             )
 
 
 def _mail(account: Account) -> Iterator[Finding]:
-    if not any(os.path.exists(path) for path in _MAIL_TRANSPORTS):
+    if not answers(account.home) or not any(os.path.exists(path) for path in _MAIL_TRANSPORTS):
         return
     for name in _MAIL_FILES:
         path = os.path.join(account.home, name)
@@ -174,32 +196,40 @@ def _mail(account: Account) -> Iterator[Finding]:
                 PROBLEM,
                 "routes.mail",
                 account.name,
-                f"{path}: a mail to this user runs what it says outside a container",
+                f"{path}: mail to this user runs what the file says, outside a container",
                 f"remove it, and forbid pipes from {name} in the mail transport",
             )
 
 
+def sudo_rules(name: str) -> tuple[str, ...]:
+    """Return the rules by which a user may run something by sudo, () without sudo (sudo(8), -l and -U)."""
+    if not shutil.which("sudo"):
+        return ()
+    answer = subprocess.run(
+        ["sudo", "-n", "-l", "-U", name],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="backslashreplace",
+        check=False,
+    )
+    return tuple(
+        line.strip() for line in answer.stdout.splitlines() if line.startswith("    ") and "(" in line
+    )
+
+
 def _sudo(account: Account) -> Iterator[Finding]:
-    if shutil.which("sudo"):
-        answer = subprocess.run(
-            ["sudo", "-n", "-l", "-U", account.name],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
+    rules = sudo_rules(account.name)
+    if rules:
+        yield Finding(
+            WARNING,
+            "routes.sudo",
+            account.name,
+            f"sudoers lets this user run {'; '.join(rules)}: not from inside a container, "
+            "but from any other process of this user",
+            "remove the rules (visudo)",
+            {"rules": [*rules]},
         )
-        rules = [
-            line.strip() for line in answer.stdout.splitlines() if line.startswith("    ") and "(" in line
-        ]
-        if rules:
-            yield Finding(
-                WARNING,
-                "routes.sudo",
-                account.name,
-                f"sudoers lets this user run {'; '.join(rules)}: not from inside, but by any other way",
-                "remove the rules (visudo)",
-                {"rules": rules},
-            )
     for line in (read_or_none("/etc/doas.conf") or "").splitlines():
         words = line.split()
         if words[:1] == ["permit"] and (
@@ -211,7 +241,9 @@ def _sudo(account: Account) -> Iterator[Finding]:
 
 
 def _keys(account: Account) -> Iterator[Finding]:
-    """Yield whether what decides over logins could be changed by the user himself."""
+    """Yield whether what decides over logins could be changed by the user."""
+    if not answers(account.home):
+        return
     path = os.path.join(account.home, ".pam_environment")
     if os.path.lexists(path) and reading_user_environment():
         yield Finding(

@@ -12,12 +12,16 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ssh2container.admin.doctor import check
 from ssh2container.admin.doctor.finding import OK, PROBLEM, Finding
 from ssh2container.admin.doctor.kernel import remedy
-from ssh2container.admin.language import compiler
+from ssh2container.admin.login import as_sshd, verdict
+from ssh2container.admin.policy.compile import compiler
 from ssh2container.errors import SessionError
+from ssh2container.policy.cold import PYTHON
 from ssh2container.policy.merge import merge
 from ssh2container.policy.policy import Policy
+from ssh2container.record import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +37,7 @@ trial.inside({argument!r})
 _TRUE = "true"
 
 
+@check.of_host("a trial container", place=10)
 def examine() -> Iterator[Finding]:
     """Yield whether a container can be made here; if not: step, errno and remedy."""
     check, what = "trial", "a complete container was made, entered and left"
@@ -74,7 +79,7 @@ def attempt(user: str = USER) -> dict[str, Any] | None:
     reader, writer = os.pipe()
     program = _PROGRAM.format(place=place, argument=writer)
     child = subprocess.Popen(
-        ["/usr/bin/python3", "-IB", "-c", program],
+        [PYTHON, "-IB", "-c", program],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -83,7 +88,7 @@ def attempt(user: str = USER) -> dict[str, Any] | None:
         group=entry.pw_gid,
         extra_groups=[],
         cwd="/",
-        env={"HOME": entry.pw_dir, "USER": user, "LOGNAME": user, "PATH": "/usr/bin:/bin"},
+        env=as_sshd.environment(entry),
         start_new_session=True,
     )
     os.close(writer)
@@ -113,20 +118,12 @@ def inside(descriptor: int) -> None:
     try:
         outcome = shell.session([b"-c", _TRUE.encode()], dict(os.environb), load=_policy)
     except SessionError as error:
-        json.dump(
-            {
-                "status": error.status,
-                "what": error.what,
-                "why": error.why,
-                "remedy": error.remedy,
-                "step": error.step,
-                "number": error.number,
-            },
-            report,
-        )
+        registry.own.leave()
+        json.dump(verdict.describe(error), report)
         report.close()
         os._exit(error.status)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the trial's result
+        registry.own.leave()
         sys.stdout.write(f"{type(error).__name__}: {error}\n")
         sys.stdout.flush()
         os._exit(1)

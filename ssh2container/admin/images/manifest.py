@@ -73,10 +73,15 @@ def _hash(name: str, directory: int, told: Callable[[int], None] | None) -> str:
 
 
 def write(path: str, root: str, base: int, told: Callable[[int], None] | None = None) -> tuple[str, int, int]:
-    """Write the manifest of ``root`` to ``path``; return its sha256, the entries and the bytes."""
+    """Write the manifest of ``root`` to ``path``; return its sha256, the entries and the bytes.
+
+    Raises SessionError for a set-ID bit: the files are going to be root's, where everybody reaches them.
+    """
     digest, entries, size = hashlib.sha256(), 0, 0
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as out:
         for line in lines(root, base, told):
+            if int(line[2]) & (stat.S_ISUID | stat.S_ISGID):  # the unpacker was to see to that
+                raise SessionError(f"{line[0]} has a set-ID bit, which no image keeps", step="image")
             text = json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
             digest.update(text)
             out.write(text)

@@ -1,6 +1,6 @@
 """Owners and modes of the trees on the host's disk, which are not those that the image means.
 
-Every user of the host can reach the trees, by paths that his uid, his groups or everybody may use. So
+Every user of the host can reach the trees, by paths that their uid, their groups or everybody may use. So
 the tree of the single map belongs to root altogether and only root can write to it: an image's uid
 1000 must not be the host's, its 1777 directories no place to leave files for others. In the tree of
 the range map the owners are the image's, shifted. What the image means stands in the manifest.
@@ -66,3 +66,14 @@ def copy(source: str, target: str) -> None:
     if result.returncode:
         text = result.stderr.decode("utf-8", "backslashreplace").strip().splitlines()[-1:]
         raise SessionError("cannot copy the image", " ".join(text), "is the disk full?", step="image")
+
+
+def give_times(source: str, target: str) -> None:
+    """Give everything in the tree ``target`` the time that it has in ``source``, which holds the same."""
+    for path, directories, files, descriptor in os.fwalk(source, topdown=False, follow_symlinks=False):
+        place = os.path.join(target, os.path.relpath(path, source))
+        for name in (*files, *directories):
+            status = os.lstat(name, dir_fd=descriptor)
+            if os.lstat(f"{place}/{name}").st_mtime_ns != status.st_mtime_ns:
+                times = (status.st_mtime_ns, status.st_mtime_ns)
+                os.utime(f"{place}/{name}", ns=times, follow_symlinks=False)

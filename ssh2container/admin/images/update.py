@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ssh2container.admin.images import importing, shifting
-from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images import import_, platforms
 from ssh2container.admin.images.sources.bootstrap import Bootstrap
 from ssh2container.admin.images.sources.host_tools import HostTools
 from ssh2container.admin.images.sources.oci import Registry
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.store import Store
-from ssh2container.admin.images.streams import Progress
+from ssh2container.admin.images.store import shift
+from ssh2container.admin.images.store.store import Store
+from ssh2container.admin.images.unpack.rules import Limits
+from ssh2container.admin.images.unpack.streams import Progress
 from ssh2container.errors import SessionError
 
 
@@ -41,9 +42,9 @@ def update(store: Store, name: str, progress: Progress) -> Updated:
     try:
         if isinstance(source, Registry) and _same_digest(store, source, name):
             return Updated(name, "unchanged", before.digest)
-        after = importing.bring(store, name, source, Limits.of(origin), progress)
+        after = import_.bring(store, name, source, Limits.of(origin), progress, instead_of=before.digest)
         if before.info["range"][1]:
-            shifting.ensure(store, after, progress)
+            shift.ensure(store, after, progress)
     except SessionError as error:
         return Updated(name, "failed", str(error))
     if after.digest == before.digest:
@@ -72,7 +73,10 @@ def _source(origin: dict[str, Any]) -> Source | None:
     """
     reference = str(origin.get("reference", ""))
     if origin.get("kind") == Registry.kind and "@" not in reference:
-        return Registry(reference, origin.get("authfile"), insecure=bool(origin.get("insecure")))
+        registry = Registry(reference, origin.get("authfile"), insecure=bool(origin.get("insecure")))
+        if origin.get("platform"):
+            registry.platform = platforms.parse(str(origin["platform"]))
+        return registry
     if origin.get("kind") == Bootstrap.kind:
         return Bootstrap(
             reference,

@@ -27,6 +27,7 @@ _FROM_X, _FROM_A = 0x08, 0x10
 _JA = 0x00
 RETURN = _RET
 JUMP_ALWAYS = _JMP | _JA
+JUMP_AT_LEAST = _JMP | 0x30
 _ALU: dict[int, Callable[[int, int], int]] = {
     0x00: operator.add,
     0x10: operator.sub,
@@ -91,6 +92,26 @@ def is_jump(instruction: Instruction) -> bool:
     return instruction.code & 0x07 == _JMP
 
 
+def is_comparison(instruction: Instruction) -> bool:
+    """Whether it compares the accumulator with ``k`` and goes on at one of two places."""
+    return is_jump(instruction) and not instruction.code & _FROM_X and instruction.code != JUMP_ALWAYS
+
+
+def holds(instruction: Instruction, value: int, operand: int | None = None) -> bool:
+    """Whether a comparison of ``value`` with ``operand``, or else with its ``k``, is true."""
+    operand = instruction.k if operand is None else operand
+    match instruction.code & 0xF0:
+        case 0x10:
+            return value == operand
+        case 0x20:
+            return value > operand
+        case 0x30:
+            return value >= operand
+        case 0x40:
+            return bool(value & operand)
+    raise BadProgramError(f"jump {instruction.code:#x}")
+
+
 def run(
     program: list[Instruction],
     number: int,
@@ -120,7 +141,8 @@ class _Interpreter:
     def run(self) -> int:
         at = 0
         while 0 <= at < len(self.program):
-            code, jt, jf, k = self.program[at]
+            each = self.program[at]
+            code, _, _, k = each
             at += 1
             match code & 0x07:
                 case 0:
@@ -134,7 +156,7 @@ class _Interpreter:
                 case 4:
                     self.a = self.compute(code, k)
                 case 5:
-                    at += k if code & 0xF0 == _JA else jt if self.compare(code, k) else jf
+                    at += self.skip(each)
                 case 6:
                     return self.a if code & 0x18 == _FROM_A else k
                 case 7:
@@ -143,6 +165,11 @@ class _Interpreter:
                     else:
                         self.x = self.a
         raise BadProgramError(f"execution left the program at instruction {at}")
+
+    def skip(self, each: Instruction) -> int:
+        if each.code & 0xF0 == _JA:
+            return each.k
+        return each.jt if holds(each, self.a, self.x if each.code & _FROM_X else None) else each.jf
 
     def load(self, code: int, k: int) -> int:
         match code & 0xE0:
@@ -164,16 +191,3 @@ class _Interpreter:
         if operation is None or (operation is operator.floordiv and operand == 0):
             raise BadProgramError(f"operation {code:#x} on {operand}")
         return operation(self.a, operand) & _WORD32
-
-    def compare(self, code: int, k: int) -> bool:
-        operand = self.x if code & _FROM_X else k
-        match code & 0xF0:
-            case 0x10:
-                return self.a == operand
-            case 0x20:
-                return self.a > operand
-            case 0x30:
-                return self.a >= operand
-            case 0x40:
-                return bool(self.a & operand)
-        raise BadProgramError(f"jump {code:#x}")

@@ -1,3 +1,4 @@
+# Longer than 300 lines: what is built is simulated before it leaves, and packed, from the same tables.
 """From a policy's words to the bytes that seccomp(2) loads.
 
 libseccomp orders the rules of one call as it likes and knows one default. A table of
@@ -11,11 +12,11 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 
+from ssh2container.admin import atomic
 from ssh2container.policy import filters
 
-from . import bpf, profile, rules, syscalls
+from . import bpf, floor, profile, rules, search, syscalls
 from .library import pyseccomp
 
 TYPE_CHECKING = False
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 # a filter may be built in a chroot or an emulator that cannot tell what the kernel has.
 _API_LEVEL = 5  # user notification
 _BINARY_TREE = 2  # of SCMP_FLTATR_CTL_OPTIMIZE: looks a number up in logarithmic time
-_VIOLATION = rules.refuse(errno.EPERM)
+VIOLATION = rules.refuse(errno.EPERM)
+_NOTHING = rules.refuse(0)
+"""The call is not made and returns 0, of which no program can tell that it was not (seccomp(2))."""
 _NEXT_STAGE = pyseccomp.TRACE(0x6E78)
-_FILE_MODE = 0o644  # logins of every user read it
 _OPERATORS = {
     "==": pyseccomp.EQ,
     "!=": pyseccomp.NE,
@@ -60,8 +62,11 @@ def decide(
     seccomp: Seccomp,
     capabilities: Iterable[int | str] = (),
     machine: Machine | None = None,
+    bits: int = 0,
 ) -> Table:
     """Return the decisions of ``found`` with a policy's ``allow``, ``deny`` and ``on_violation``.
+
+    bits: the set-ID bits that a payload may set, see :func:`.floor.lay`.
 
     ``allow`` permits a call that the profile refuses whatever its arguments; one that it permits
     under conditions stays under them. ``deny`` is stronger than ``allow`` and than the profile.
@@ -83,19 +88,36 @@ def decide(
     for text in seccomp.deny:
         number = syscalls.number(text, target)
         if number is not None:
-            table.decisions.setdefault(number, rules.Decision(_VIOLATION)).forbid(_VIOLATION)
+            table.decisions.setdefault(number, rules.Decision(VIOLATION)).forbid(VIOLATION)
+    if seccomp != filters.INIT:  # pid 1 sets the payloads' limits
+        floor.lay(table, target, bits)
+        if not held:
+            _hide_groups(table, seccomp, target)
     if seccomp.on_violation == "kill":
         _kill_violators(table)
     return table
 
 
+def _hide_groups(table: Table, seccomp: Seccomp, machine: Machine) -> None:
+    """Let getgroups(2) answer that there are no supplementary groups, unless ``seccomp.allow`` names it.
+
+    Without CAP_SETGID over a range of ids none of them is mapped: each would show as 65534, as do files
+    of the host's root, so that rsync and others believe that they may give files away to that group, and fail
+    (EINVAL). What the groups open on the host's files is the kernel's matter and stays.
+    """
+    number = syscalls.number("getgroups", machine)
+    decision = table.decisions.get(number) if number is not None else None
+    if decision is not None and "getgroups" not in (*seccomp.allow, *seccomp.deny):
+        decision.forbid(_NOTHING)
+
+
 def _kill_violators(table: Table) -> None:
     for decision in table.decisions.values():
         decision.refusals = [
-            rule._replace(action=rules.KILL_PROCESS) if rule.action == _VIOLATION else rule
+            rule._replace(action=rules.KILL_PROCESS) if rule.action == VIOLATION else rule
             for rule in decision.refusals
         ]
-        if decision.otherwise == _VIOLATION:
+        if decision.otherwise == VIOLATION:
             decision.otherwise = rules.KILL_PROCESS
 
 
@@ -106,10 +128,10 @@ def recorder(table: Table) -> Table:
     result.foreign = table.foreign
     for number, decision in table.decisions.items():
         mirrored = rules.Decision(rules.ALLOW)
-        mirrored.refusals = [rule for rule in decision.refusals if rule.action == _VIOLATION]
-        if decision.otherwise == _VIOLATION:
+        mirrored.refusals = [rule for rule in decision.refusals if rule.action == VIOLATION]
+        if decision.otherwise == VIOLATION:
             mirrored.permissions = [rule._replace(action=rules.ALLOW) for rule in decision.permissions]
-            mirrored.otherwise = _VIOLATION
+            mirrored.otherwise = VIOLATION
         result.decisions[number] = mirrored
     return result
 
@@ -123,8 +145,10 @@ def assemble(table: Table, machine: Machine) -> bytes:
         if all(rule.conditions for rule in decision.permissions):
             answers.add(number, decision.otherwise, ())
     stages = [*refusals.stages, *permissions.stages, answers]
-    programs = [_gate(machine, table.foreign), *(stage.export(machine) for stage in stages)]
-    program = bpf.link(programs, _NEXT_STAGE)
+    linked = bpf.link([stage.export(machine) for stage in stages], _NEXT_STAGE)
+    beginning = {border for number in table.decisions for border in (number, number + 1)}
+    found = search.by_number(linked, machine.token, beginning)
+    program = bpf.link([_gate(machine, table.foreign), found], _NEXT_STAGE)
     check(program, table, machine)
     return program
 
@@ -270,22 +294,27 @@ def _samples(decision: rules.Decision | None) -> Iterable[tuple[int, ...]]:
                 yield tuple(beside)
 
 
-def build(seccomp: Seccomp, capabilities: Iterable[int | str] = (), machine: Machine | None = None) -> bytes:
-    """Return the BPF of a policy's ``seccomp`` for a payload with ``capabilities``.
+def build(
+    seccomp: Seccomp,
+    capabilities: Iterable[int | str] = (),
+    machine: Machine | None = None,
+    bits: int = 0,
+) -> bytes:
+    """Return the BPF of a policy's ``seccomp`` for a payload with ``capabilities`` and set-ID ``bits``.
 
     Raises OSError, ProfileError, UnknownSyscallError, BuildError.
     """
     target = machine or syscalls.native()
-    return assemble(decide(profile_of(seccomp), seccomp, capabilities, target), target)
+    return assemble(decide(profile_of(seccomp), seccomp, capabilities, target, bits), target)
 
 
-def programs(seccomp: Seccomp, capabilities: Iterable[int | str] = ()) -> filters.Programs:
+def programs(seccomp: Seccomp, capabilities: Iterable[int | str] = (), bits: int = 0) -> filters.Programs:
     """Return what a login loads: the filter, and under ``on_violation: log`` the recorder.
 
     Raises what :func:`build` raises.
     """
     machine = syscalls.native()
-    table = decide(profile_of(seccomp), seccomp, capabilities, machine)
+    table = decide(profile_of(seccomp), seccomp, capabilities, machine, bits)
     recording = assemble(recorder(table), machine) if seccomp.on_violation == "log" else b""
     return assemble(table, machine), recording
 
@@ -297,9 +326,9 @@ def profile_of(seccomp: Seccomp) -> profile.Profile:
 
 
 def compile_all(
-    combinations: Iterable[tuple[Seccomp, frozenset[int]]], directory: str = filters.COMPILED
+    combinations: Iterable[tuple[Seccomp, frozenset[int], int]], directory: str = filters.COMPILED
 ) -> list[str]:
-    """Write the filters of every (seccomp, capabilities) to ``directory`` and remove all others.
+    """Write the filters of every (seccomp, capabilities, bits) to ``directory`` and remove all others.
 
     pid 1's own filter is always among them. Returns the files' paths. Each is written beside
     its place and renamed, so that a login finds the old one or the new one.
@@ -310,16 +339,16 @@ def compile_all(
     os.makedirs(directory, mode=0o755, exist_ok=True)
     written: list[str] = []
     wrong = []
-    for seccomp, capabilities in (*combinations, (filters.INIT, frozenset[int]())):
-        path = os.path.join(directory, filters.key_of(seccomp, capabilities))
+    for seccomp, capabilities, bits in (*combinations, (filters.INIT, frozenset[int](), 0)):
+        path = os.path.join(directory, filters.key_of(seccomp, capabilities, bits))
         if path in written:
             continue
         try:
-            content = _compile(seccomp, capabilities)
+            content = _compile(seccomp, capabilities, bits)
         except (OSError, ValueError, BuildError) as problem:
             wrong.append(f"{seccomp.profile}: {problem}")
             continue
-        _replace(path, content)
+        atomic.update(path, content)
         written.append(path)
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
@@ -330,26 +359,7 @@ def compile_all(
     return written
 
 
-def _compile(seccomp: Seccomp, capabilities: Iterable[int]) -> bytes:
+def _compile(seccomp: Seccomp, capabilities: Iterable[int], bits: int) -> bytes:
     _, identity = filters.find(seccomp.profile)
     release = os.uname().release if profile_of(seccomp).waits_for_a_kernel() else None
-    return filters.pack(identity, programs(seccomp, capabilities), release)
-
-
-def _replace(path: str, content: bytes) -> None:
-    """Put ``content`` at ``path`` in one step; a file that has it already is left alone."""
-    try:
-        with open(path, "rb") as file:
-            if file.read() == content and os.fstat(file.fileno()).st_mode & 0o777 == _FILE_MODE:
-                return
-    except FileNotFoundError:
-        pass
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), _FILE_MODE)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    return filters.pack(identity, programs(seccomp, capabilities, bits), release)

@@ -7,9 +7,10 @@ of 32-bit and of other machines' calls, and their rules.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .profile import Profile
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -47,7 +47,7 @@ def describe(action: int) -> str:
     """Return an action as a person reads it: "allow", "EPERM", "kill process"."""
     if action & _ACTION == _ERRNO:
         code = action & _CODE
-        return errno.errorcode.get(code, f"errno {code}")
+        return errno.errorcode.get(code, f"errno {code}") if code else "0 without effect"
     words = {
         ALLOW: "allow",
         LOG: "allow and log",

@@ -7,11 +7,12 @@ import re
 import signal
 import socket
 import termios
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from ssh2container.kernel import namespaces
 
 from . import rules, syscalls
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -113,15 +114,8 @@ def grouped(found: Iterable[Difference]) -> list[tuple[str, str, list[str]]]:
     return [(*answers, names) for answers, names in sorted(groups.items())]
 
 
-_CLONE = {
-    "CLONE_NEWTIME": 0x80,
-    "CLONE_NEWNS": 0x20000,
-    "CLONE_NEWCGROUP": 0x2000000,
-    "CLONE_NEWUTS": 0x4000000,
-    "CLONE_NEWIPC": 0x8000000,
-    "CLONE_NEWUSER": 0x10000000,
-    "CLONE_NEWPID": 0x20000000,
-    "CLONE_NEWNET": 0x40000000,
+_WORDS: dict[str, int] = {
+    **{name: value for name, value in vars(namespaces).items() if name.startswith("CLONE_")},
     "AF_NETLINK": 16,
     "AF_ALG": 38,
     "AF_VSOCK": 40,
@@ -143,8 +137,8 @@ def argument(text: str) -> int:
 
 
 def _one(text: str) -> int:
-    if text in _CLONE:
-        return _CLONE[text]
+    if text in _WORDS:
+        return _WORDS[text]
     if _CONSTANT.fullmatch(text):
         for module in (socket, termios, signal, os):
             value = getattr(module, text, None)

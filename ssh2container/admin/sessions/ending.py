@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import TYPE_CHECKING
 
-from ssh2container.admin import impersonate
-from ssh2container.admin.sessions import kernel
+from ssh2container.admin.sessions import impersonate, kernel
 from ssh2container.errors import printable
 from ssh2container.record import audit, logs
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,7 +41,7 @@ def end(sessions: Sequence[Live], grace_s: float) -> dict[str, str]:
 
 
 def signal_monitor(live: Live, numbers: Sequence[int]) -> None:
-    """Signal the session's monitor; the kernel asks whether the user himself might."""
+    """Signal the session's monitor; the kernel asks whether the user might."""
 
     def act() -> None:
         for number in numbers:
@@ -54,7 +53,7 @@ def signal_monitor(live: Live, numbers: Sequence[int]) -> None:
     impersonate.ask(live.who, act, keep=(live.pidfd,))
 
 
-def record(live: Live, event: str, **more: str) -> None:
+def record(live: Live, event: str, *, warning: bool = False, **more: str) -> None:
     """Say in the audit trail who did what to a session."""
     fields = {
         "event": event,
@@ -63,4 +62,4 @@ def record(live: Live, event: str, **more: str) -> None:
         "by": printable(os.environ.get("SUDO_USER", "") or str(os.getuid())),
         **{name: printable(value) for name, value in more.items() if value},
     }
-    logs.send(audit.as_fields(fields), fields, warning=False, wait=False)
+    logs.send(audit.as_fields(fields), fields, warning=warning, wait=False)

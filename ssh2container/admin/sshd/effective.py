@@ -6,17 +6,18 @@ import os
 import subprocess
 from dataclasses import dataclass
 
+from ssh2container.admin.sshd.conditions import Connection
 from ssh2container.errors import SessionError, printable
+from ssh2container.plan.forwarding import SERVERS
+from ssh2container.plan.sshd_files import CONFIG
 
-CONFIG = "/etc/ssh/sshd_config"
-_PLACES = ("/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd")
 _DEADLINE_SECONDS = 20
 _MISSING = "Missing privilege separation directory: "
 
 
 def binary() -> str | None:
     """Return sshd's absolute path (it insists on one), None where no sshd is installed."""
-    return next((path for path in _PLACES if os.access(path, os.X_OK)), None)
+    return next((path for path in SERVERS if os.access(path, os.X_OK)), None)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -93,13 +94,27 @@ def parse(user: str, text: str) -> Effective:
     return Effective(user, values)
 
 
-def effective(user: str, address: str = "127.0.0.1", config: str = CONFIG) -> Effective:
-    """Ask sshd what holds for ``user`` coming from ``address`` (sshd(8), -T and -C).
+def effective(
+    user: str,
+    address: str = "",
+    config: str = CONFIG,
+    *,
+    connection: Connection | None = None,
+    options: tuple[str, ...] = (),
+) -> Effective:
+    """Ask sshd what holds for ``user`` (sshd(8), -T and -C).
 
+    address: where the user comes from, with all else as by default; or connection: all of it.
+    options: what a running sshd was given with ``-o``.
     Raises :class:`SessionError` when sshd refuses its own configuration.
     """
-    where = f"user={user},host={address},addr={address},laddr=127.0.0.1,lport=22"
-    answer = run("-T", "-f", config, "-C", where)
+    if connection is None:
+        connection = Connection()
+    where = connection.asked(user)
+    if address:
+        where = f"user={user},host={address},addr={address},laddr=127.0.0.1,lport=22,rdomain="
+    given = [word for option in options for word in ("-o", option)]
+    answer = run("-T", "-f", config, *given, "-C", where)
     if answer.returncode:
         said = printable(answer.stderr.strip().replace("\n", "; "))
         raise SessionError(
@@ -109,3 +124,8 @@ def effective(user: str, address: str = "127.0.0.1", config: str = CONFIG) -> Ef
             "sshd",
         )
     return parse(user, answer.stdout)
+
+
+def effective_globally(config: str = CONFIG, options: tuple[str, ...] = ()) -> Effective:
+    """Ask sshd what no Match block changes: ports, PidFile. Raises like :func:`effective`."""
+    return effective("root", config=config, options=options)

@@ -6,12 +6,10 @@ import os
 import struct
 
 from ssh2container.admin.seccomp import syscalls
-from ssh2container.admin.verify.probe import Skipped
+from ssh2container.admin.verify.verdicts import Skipped
 from ssh2container.kernel import libc
 
 AT_FDCWD = -100
-CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x80, 0x20000, 0x2000000, 0x4000000
-CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x8000000, 0x10000000, 0x20000000, 0x40000000
 SIGCHLD = 17
 
 Argument = int | bytes | bytearray | None

@@ -12,18 +12,9 @@ import select
 import signal
 from typing import TYPE_CHECKING, NoReturn
 
-from ssh2container.admin.verify.probe import (
-    EXPECTED,
-    FAIL,
-    PASS,
-    SKIPPED,
-    WEAK,
-    Escaped,
-    Probe,
-    Skipped,
-    Weak,
-)
+from ssh2container.admin.verify.probe import Probe
 from ssh2container.admin.verify.surroundings import Surroundings, weaker_filter
+from ssh2container.admin.verify.verdicts import EXPECTED, FAIL, PASS, SKIPPED, WEAK, Escaped, Skipped, Weak
 from ssh2container.kernel import process
 
 if TYPE_CHECKING:

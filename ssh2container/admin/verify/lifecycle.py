@@ -1,3 +1,4 @@
+# Longer than 300 lines: its probes share what starts a session, listens to it and sees it end.
 """Life-cycle probes: sessions that are ended in every way, watched from outside.
 
 Whether something is left is asked of the kernel, not of the process table: a process that lives on
@@ -17,8 +18,9 @@ import tty
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify import scenarios
-from ssh2container.admin.verify.probe import Escaped, Skipped, require
+from ssh2container.admin.verify.probe import require
 from ssh2container.admin.verify.probes.resources import GROUP as RESOURCES
+from ssh2container.admin.verify.verdicts import Escaped, Skipped
 from ssh2container.errors import EXIT_REFUSED
 
 if TYPE_CHECKING:
@@ -56,14 +58,14 @@ def _probe(name: str, source: str) -> Callable[[Attempt], Attempt]:
     return add
 
 
-class _Live:
+class Live:
     """A session under way, and our ends of its pipes."""
 
     def __init__(self, starter: Starter, scenario: str) -> None:
         pipe = subprocess.PIPE
         self.process = starter.start(scenario, stdin=pipe, stdout=pipe, stderr=pipe)
 
-    def __enter__(self) -> _Live:
+    def __enter__(self) -> Live:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -97,6 +99,10 @@ class _Live:
                     break
         return time.monotonic() - began
 
+    def ended_by_its_filter(self, line: bytes) -> bool:
+        """Tell whether it said nothing more, as it was ended at once (``seccomp.on_violation: kill``)."""
+        return not line and self.status() == -signal.SIGSYS
+
     def status(self) -> int:
         """Return the session's exit status, negative after a signal, once all pipes are closed."""
         try:
@@ -106,16 +112,16 @@ class _Live:
 
 
 def _run(starter: Starter, scenario: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
-    with _Live(starter, scenario) as live:
+    with Live(starter, scenario) as live:
         try:
             out, err = live.process.communicate(stdin, DEADLINE_SECONDS * 2)
         except subprocess.TimeoutExpired:
             raise Escaped("the session does not end") from None
-        _refused(out, live.process.returncode)
+        refused(out, live.process.returncode)
         return live.process.returncode, out, err
 
 
-def _refused(out: bytes, status: int) -> None:
+def refused(out: bytes, status: int) -> None:
     """Raise Skipped when the session itself was refused or could not be made."""
     if out.startswith(b'{"error"'):
         raise Skipped(f"no session: {json.loads(out.splitlines()[0])['error']}, status {status}")
@@ -168,7 +174,7 @@ def _bytes(starter: Starter) -> str:
 
 @_probe("a daemon is gone after logout", "pid_namespaces(7); daemon(3)")
 def _daemon(starter: Starter) -> str:
-    with _Live(starter, "daemon") as live:
+    with Live(starter, "daemon") as live:
         seconds = live.all_gone(1, 2)
         require(live.status() == scenarios.EXIT_STATUS, f"status {live.status()}")
         return f"within {seconds:.2f} s of the start"
@@ -176,7 +182,7 @@ def _daemon(starter: Starter) -> str:
 
 def _monitor_killed(name: str, scenario: str) -> None:
     def attempt(starter: Starter) -> str:
-        with _Live(starter, scenario) as live:
+        with Live(starter, scenario) as live:
             if scenario == "wait":
                 _refused_line(live)
                 live.process.kill()
@@ -187,10 +193,10 @@ def _monitor_killed(name: str, scenario: str) -> None:
     _probe(name, "prctl(2), PR_SET_PDEATHSIG; pid_namespaces(7)")(attempt)
 
 
-def _refused_line(live: _Live) -> None:
+def _refused_line(live: Live) -> None:
     line = live.line()
     if line != scenarios.READY:
-        _refused(line, -1)
+        refused(line, -1)
         raise Escaped(f"the session said {line!r}")
 
 
@@ -203,7 +209,7 @@ _monitor_killed(
 
 @_probe("a client that goes away takes its session along", "sshd(8); epoll(7), EPOLLERR")
 def _client_gone(starter: Starter) -> str:
-    with _Live(starter, "wait") as live:
+    with Live(starter, "wait") as live:
         _refused_line(live)
         assert live.process.stdin  # noqa: S101 - both are pipes
         assert live.process.stdout  # noqa: S101
@@ -216,7 +222,7 @@ def _client_gone(starter: Starter) -> str:
 
 @_probe("SIGTERM of the monitor does not leave the payload behind", "sshd(8), signals to the shell's group")
 def _terminated(starter: Starter) -> str:
-    with _Live(starter, "wait") as live:
+    with Live(starter, "wait") as live:
         _refused_line(live)
         live.process.terminate()
         live.process.kill()
@@ -268,13 +274,32 @@ def _injection(starter: Starter) -> str:
 
 @_probe("two sessions of one user do not meet", "namespaces(7); tmpfs(5)")
 def _two(starter: Starter) -> str:
-    with _Live(starter, "meet") as first:
+    with Live(starter, "meet") as first:
         line = first.line()
-        _refused(line, -1)
+        refused(line, -1)
         require(line == b"nothing\n", f"the first met {line!r}")
-        with _Live(starter, "meet") as second:
+        with Live(starter, "meet") as second:
             line = second.line()
             if line.startswith(b'{"error"'):
-                _refused(line, -1)
+                refused(line, -1)
             require(line == b"nothing\n", f"the second met {line.decode(errors='replace').strip()}")
     return "no file, socket or process of the other"
+
+
+@_probe("what a session changes of the image the next one does not see", "overlayfs.rst, upper layer")
+def _next(starter: Starter) -> str:
+    def seen() -> bytes:
+        status, out, err = _run(starter, "look")
+        require(status == scenarios.EXIT_STATUS, f"status {status}: {err.decode(errors='replace')}")
+        return out
+
+    before = seen()
+    with Live(starter, "deface") as live:
+        line = live.line()
+        refused(line, -1)
+        ended = live.ended_by_its_filter(line)
+        require(ended or line.strip().isdigit(), f"the session said {line!r}")
+        during = seen()
+    after = seen()
+    require(before == during == after, f"the image was {before!r}, then {during!r} and {after!r}")
+    return "none: its filter ended the session" if ended else f"{int(line)} changes, for itself alone"

@@ -6,38 +6,12 @@ import errno
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ssh2container.admin.verify.verdicts import Escaped, Weak
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ssh2container.admin.verify.surroundings import Surroundings
-
-PASS, WEAK, EXPECTED, SKIPPED, FAIL = "pass", "weak pass", "expected-by-policy", "skipped", "fail"
-RESULTS = (PASS, WEAK, EXPECTED, SKIPPED, FAIL)
-"""From good to bad.
-
-pass: the attempt was refused, or what has to hold does. weak pass: it was refused because this
-kernel or image lacks the thing attacked. expected-by-policy: it succeeded because the policy says
-so. skipped: it could not be made here, the detail says why. fail: the wall has a hole.
-"""
-
-
-class Escaped(Exception):
-    """The attempt succeeded; the text says how.
-
-    excusable: whether a policy that allows it makes the result an expected one.
-    """
-
-    def __init__(self, how: str, *, excusable: bool = True) -> None:
-        super().__init__(how)
-        self.excusable = excusable
-
-
-class Weak(Exception):
-    """The attempt failed, but only because there is nothing to attack here."""
-
-
-class Skipped(Exception):
-    """The attempt cannot be made here."""
 
 
 def _never(_: Surroundings) -> str:
@@ -97,7 +71,7 @@ class Group:
         calls: tuple[str, ...] = (),
         works: bool = False,
     ) -> Callable[[Callable[[Surroundings], str]], Callable[[Surroundings], str]]:
-        """Add the decorated function: it returns what it saw, or raises one of the verdicts above."""
+        """Add the decorated function: it returns what it saw, or raises one of the verdicts."""
 
         def add(attempt: Callable[[Surroundings], str]) -> Callable[[Surroundings], str]:
             self.probes.append(Probe(name, self.title, source, attempt, excuse, calls, works))

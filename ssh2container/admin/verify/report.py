@@ -7,9 +7,9 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.verify import lifecycle
+from ssh2container.admin.verify import entered, lifecycle
 from ssh2container.admin.verify.corpus import PROBES
-from ssh2container.admin.verify.probe import FAIL, PASS, RESULTS, SKIPPED, WEAK, Escaped, Skipped, Weak
+from ssh2container.admin.verify.verdicts import FAIL, PASS, RESULTS, SKIPPED, WEAK, Escaped, Skipped, Weak
 from ssh2container.errors import SessionError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def verify(starter: Starter, advance: Advance = lambda _: None) -> list[Row]:
     Raises SessionError when the user's policy allows no session at all.
     """
     rows = list(inside(starter, advance))
-    for probe in lifecycle.PROBES:
+    for probe in (*lifecycle.PROBES, *entered.PROBES):
         advance(probe.name)
         outcome, detail = _judge(probe, starter)
         rows.append(_row(probe.name, probe.group, probe.source, outcome, detail))

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
+import json
 import os
 import signal
 import socket
 import sys
+import zlib
 from typing import TYPE_CHECKING
+
+from ssh2container.admin.verify import spying
+from ssh2container.kernel import private_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +27,11 @@ REFUSED_STATUS = 9
 ORPHANS = 1000
 _ORPHANS_AT_ONCE = 20
 _TIOCSTI = 0x5412
+_MEETING_PORT = 47113
 _CHUNK_BYTES = 65536
-READY = b"ready\n"
+READY = spying.READY
+own_network = True
+"""Whether the session's network is nobody else's: told by who starts it."""
 
 
 def _exit() -> int:
@@ -161,12 +170,91 @@ def _meet() -> int:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:  # on the host's network names are shared, no more
                 raise
+    if own_network:
+        found += _meet_by_tcp()
     numbers = [name for name in os.listdir("/proc") if name.isdigit()]
     if len(numbers) > 3:  # noqa: PLR2004 - pid 1 and this one, and a thread's worth of slack
         found.append(f"{len(numbers)} processes")
     os.write(1, ("; ".join(found) or "nothing").encode() + b"\n")
     os.read(0, 1)
     return EXIT_STATUS
+
+
+_kept: list[socket.socket] = []
+"""Listen until this process ends."""
+
+
+def _meet_by_tcp() -> list[str]:
+    """Listen where another session of the same kind would look, and look there first."""
+    found = []
+    for address in ("127.0.0.1", private_network.OWN4):
+        try:
+            socket.create_connection((address, _MEETING_PORT), timeout=5).close()
+            found.append(f"port {_MEETING_PORT} of {address}, which answers")
+        except OSError:
+            try:
+                _kept.append(socket.create_server((address, _MEETING_PORT)))
+            except OSError:
+                continue  # no private network
+    return found
+
+
+OF_THE_IMAGE = ("/bin/sh", "/bin/busybox", "/usr/bin/env", "/usr/bin/login", "/etc/profile")
+"""What the next session runs or reads, too."""
+
+
+def _look() -> int:
+    """Print what the image's files are like."""
+    seen = []
+    for path in OF_THE_IMAGE:
+        try:
+            status = os.stat(path)
+            with open(path, "rb") as file:
+                text = zlib.crc32(file.read(_CHUNK_BYTES))
+        except OSError as error:
+            seen.append([path, error.errno])
+        else:
+            seen.append([path, status.st_mode, status.st_uid, status.st_size, status.st_mtime_ns, text])
+    os.write(1, json.dumps(seen).encode() + b"\n")
+    return EXIT_STATUS
+
+
+def _deface() -> int:
+    """Change what the image's files are like in every way that works, and say how often one did."""
+    changed = sum(map(_defaced, OF_THE_IMAGE))
+    os.write(1, b"%d\n" % changed)
+    os.read(0, 1)
+    return EXIT_STATUS
+
+
+def _defaced(path: str) -> int:
+    def append() -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(handle, b"verify\n")
+        finally:
+            os.close(handle)
+
+    def replace() -> None:
+        os.rename(path, path + ".verify")
+        os.symlink("/dev/null", path)
+
+    worked = 0
+    for change in (
+        functools.partial(os.chmod, path, 0o4777),
+        functools.partial(os.chmod, path, 0o777),
+        append,
+        functools.partial(os.utime, path, (1, 1)),
+        functools.partial(os.setxattr, path, "user.verify", b"1"),
+        replace,
+        functools.partial(os.unlink, path),
+    ):
+        try:
+            change()
+        except OSError:
+            continue
+        worked += 1
+    return worked
 
 
 BY_NAME: dict[str, Callable[[], int]] = {
@@ -180,6 +268,9 @@ BY_NAME: dict[str, Callable[[], int]] = {
     "orphans": _orphans,
     "inject": _inject,
     "meet": _meet,
+    "look": _look,
+    "deface": _deface,
+    "spy": spying.spy,
     "monitor killed before launch": _wait,
     "monitor killed after launch": _wait,
 }

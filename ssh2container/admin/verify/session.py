@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
     from ssh2container.plan.make import Plan
     from ssh2container.policy.policy import Policy
+    from ssh2container.record import audit
     from ssh2container.run.monitor import Monitor, Outcome
 
 PROBING = "probes"
 """The scenario that runs the corpus; the others are in :mod:`scenarios`."""
+_BY_SIGNAL = 128
+"""Added to a signal's number by process 1 of a whole system, to tell of it by its own exit status."""
 TIDYING = "tidy"
-"""No session at all: what killed monitors left in the user's registry is removed, as his next login would."""
+"""No session at all: what killed monitors left in the registry is removed, as the next login would."""
 
 _CODECS = ("ascii", "utf-8", "idna")
 """Python imports a codec when it is first used: inside there is nothing to import from."""
@@ -66,8 +69,12 @@ def main(scenario: str, helper: str, change: Callable[[Plan], Plan] = _same) -> 
             function: Callable[[], int] = functools.partial(inside.run, baits, PROBES)
         else:
             function = scenarios.BY_NAME[scenario]
+            scenarios.own_network = policy.network_mode != "host" and not policy.networks
         outcome = _session(policy, function, baits, scenario, change)
+        if policy.values["boot"] and (outcome.exit_code or 0) > _BY_SIGNAL:
+            outcome.status = outcome.status // 256 - _BY_SIGNAL  # as _below_process_1 has told
     except SessionError as error:
+        registry.own.leave()
         os.write(1, (json.dumps({"error": str(error), "status": error.status}) + "\n").encode())
         os._exit(error.status)
     finally:
@@ -91,19 +98,35 @@ def _session(
     scenario: str,
     change: Callable[[Plan], Plan],
 ) -> Outcome:
-    def start(plan: Plan) -> Monitor:
-        plan = change(plan).calling(function)
+    def start(plan: Plan, log: audit.Session) -> Monitor:
+        whole = plan.container.scope is not None and plan.container.scope.divided
+        plan = change(plan).calling(functools.partial(_below_process_1, function) if whole else function)
         if baits is not None:
-            baits.policy, baits.plan = policy, plan
+            baits.know(policy, plan)
         scenarios.before_launch(scenario)
-        monitor = launch(plan)
+        monitor = launch(plan, log)
         scenarios.after_launch(scenario)
         return monitor
 
     def load(_name: str, _groups: object) -> Policy:
+        policy.access.terminal = "optional"  # it speaks through pipes
+        if policy.values["boot"]:
+            policy.container_per = "user"  # a whole system that needs none, either
         return policy
 
     return shell.session(request_for(policy), os.environb, load, start)
+
+
+def _below_process_1(function: Callable[[], int]) -> int:
+    """Be process 1 of a whole system, and call ``function`` in another: to itself everything is open."""
+    child = os.fork()
+    if child == 0:
+        os._exit(function())
+    while True:
+        ended, status = os.wait()
+        if ended == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else _BY_SIGNAL - code
 
 
 def request_for(policy: Policy) -> list[bytes]:

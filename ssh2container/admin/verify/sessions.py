@@ -9,6 +9,7 @@ import sys
 from typing import IO
 
 from ssh2container.errors import Refusal
+from ssh2container.policy.cold import PYTHON
 
 PLACE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 """The directory that holds the package: a session imports from here and from the system's Python."""
@@ -28,7 +29,7 @@ Stream = int | IO[bytes]
 class Starter:
     """Starts sessions of one user.
 
-    name: of the user; the caller has to be he, or root. program: Python text that runs a scenario, for
+    name: of the user; the caller has to be that user, or root. program: Python text that runs a scenario, for
     the tests.
     """
 
@@ -58,7 +59,7 @@ class Starter:
             }
         process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
             [
-                sys.executable or "/usr/bin/python3",
+                sys.executable or PYTHON,
                 "-IB",
                 "-c",
                 self._program.format(place=PLACE, scenario=scenario, helper=helper),

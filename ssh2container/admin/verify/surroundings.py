@@ -1,7 +1,7 @@
 """What the probes have to know of the host and of the policy, gathered before the container is made.
 
 Many probes need something outside to reach for: without a listening socket, "connection refused"
-shows nothing. The baits here are laid by the user, on the host, before his session starts.
+shows nothing. The baits here are laid by the user, on the host, before their session starts.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ssh2container.admin.verify import partner
 from ssh2container.admin.verify.calls import call
-from ssh2container.admin.verify.probe import Skipped
-from ssh2container.kernel import landlock
+from ssh2container.admin.verify.verdicts import Skipped
+from ssh2container.kernel import interfaces, landlock
+from ssh2container.plan.account import Account
+from ssh2container.plan.host import specifier_values
+from ssh2container.plan.operations.ranges import MapRange
+from ssh2container.plan.ranges import Range
+from ssh2container.policy import specifiers
 
 if TYPE_CHECKING:
     from ssh2container.plan.make import Plan
@@ -33,10 +39,14 @@ class Surroundings:
     policy, plan: of this session. helper: the static program for what only an exec shows, b"" if
     none was built. namespaces: kind -> identity on the host. pid, started: the monitor's, on the host.
     abstract, path_socket, port: a listening abstract socket, one in /tmp, a TCP port on loopback.
+    addresses: the host's, but those of loopback and of one link. everywhere: a port of TCP and UDP at all of
+    them, which answers no datagram; 0 where none could be had.
     ipc_key: of a SysV memory segment, a semaphore and a message queue; mqueue: a POSIX queue; "" or 0
     where the host has none. key: serial of a key in the caller's session keyring. files: the user's own
     files in /tmp, /var/tmp, /dev/shm. device: the host's root file system. hostname: the host's.
     core_pattern: what the host does with a core. landlock: the kernel's ABI of it.
+    partner: of :func:`partner.tried`. recordings: (device, inode) -> path of the directory in which the
+    user's recordings are made, and of those on the way to it.
     """
 
     helper: bytes
@@ -50,6 +60,8 @@ class Surroundings:
     abstract: str = ""
     path_socket: str = ""
     port: int = 0
+    everywhere: int = 0
+    addresses: tuple[str, ...] = ()
     ipc_key: int = 0
     mqueue: str = ""
     key: int = 0
@@ -57,6 +69,8 @@ class Surroundings:
     policy: Policy = None  # type: ignore[assignment]  # known once the session's steps have run
     plan: Plan = None  # type: ignore[assignment]
     descriptors: tuple[int, ...] = ()
+    partner: list[tuple[str, str]] = field(default_factory=list)
+    recordings: dict[tuple[int, int], str] = field(default_factory=dict)
     _open: list[socket.socket] = field(default_factory=list)
     _ipc: list[tuple[str, int]] = field(default_factory=list)
 
@@ -88,6 +102,30 @@ class Surroundings:
             self.files.append(path)
         return self
 
+    def know(self, policy: Policy, plan: Plan) -> None:
+        """Be told of the session, right before it starts; have a partner outside do what they can."""
+        self.policy, self.plan = policy, plan
+        maps = next((step for step in plan.container.mapping if isinstance(step, MapRange)), None)
+        account = Account.current(os.environb)
+        ids = Range.observe(policy, account, plan.container.image) if maps is not None else None
+        if maps is not None and ids is not None:
+            try:
+                self.partner = partner.tried(ids, maps)
+            except OSError:
+                self.partner = []
+        record = policy.record
+        if not record.terminal or record.to != "user_directory":
+            return
+        path = specifiers.expand(record.directory, specifier_values(account, plan.watch.session))
+        while path not in ("", "/"):
+            try:
+                status = os.stat(path)
+            except OSError:
+                pass  # the first session that is recorded makes it
+            else:
+                self.recordings[(status.st_dev, status.st_ino)] = path
+            path = os.path.dirname(path)
+
     def _listen(self, name: str) -> None:
         self.abstract = name
         self.path_socket = f"/tmp/{name}.socket"
@@ -99,6 +137,17 @@ class Surroundings:
         tcp = socket.create_server(("127.0.0.1", 0))
         self.port = tcp.getsockname()[1]
         self._open.append(tcp)
+        self.addresses = tuple(interfaces.addresses_of(os.getpid()))
+        try:
+            everywhere = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+        except (OSError, ValueError):  # no IPv6
+            everywhere = socket.create_server(("0.0.0.0", 0))  # noqa: S104 - what is to be out of reach
+        self.everywhere = everywhere.getsockname()[1]
+        datagrams = socket.socket(everywhere.family, socket.SOCK_DGRAM)
+        if datagrams.family == socket.AF_INET6:
+            datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        datagrams.bind((everywhere.getsockname()[0], self.everywhere))
+        self._open += (everywhere, datagrams)
 
     def _share(self, name: str) -> None:
         key = secrets.randbits(30) | 1
@@ -145,7 +194,13 @@ class Surroundings:
     @property
     def home(self) -> str:
         """The home inside."""
-        return self.plan.directory
+        return self.plan.payload.directory
+
+    @property
+    def set_id_bits(self) -> int:
+        """The set-ID bits that the filter lets the session's files have."""
+        found = [getattr(step, "bits", None) for step in self.plan.payload.operations]
+        return next((bits for bits in found if bits is not None), 0)
 
     @property
     def shares_network(self) -> bool:

@@ -39,11 +39,13 @@ class Operation:
 
     key: the policy key behind it, "" when every session does it.
     step: the class's stable short name, for the log.
+    why: what would be possible without it, for ``explain``.
     opening: whether it belongs before the exec of pid 1's program, whose /proc/self is closed to it.
     """
 
     __slots__ = ("key",)
     step = ""
+    why = ""
     opening = False
     remedies: dict[int, str] = {}
     """errno -> what the reader can do when it fails with it."""

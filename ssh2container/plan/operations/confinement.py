@@ -10,8 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ssh2container.kernel.script import Script
 
-_PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS = 28, 38
+_PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS = 28, 38
 _SECCOMP_FILTER_FLAG_LOG = 1 << 1
+_SET_ID = {0: ", no set-ID bits", 0o2000: ", no set-user-ID bit", 0o6000: ""}
 
 
 class DropBoundingSet(Operation):
@@ -19,6 +20,7 @@ class DropBoundingSet(Operation):
 
     __slots__ = ("keep", "last")
     step = "bounding-set"
+    why = "no program can gain a capability that is not in it"
 
     def __init__(self, last: int, keep: frozenset[int] = frozenset()) -> None:
         super().__init__()
@@ -37,10 +39,18 @@ class DropBoundingSet(Operation):
 
 
 class LockSecurebits(Operation):
-    """Lock the securebits: uid 0 and executing a file give no capability."""
+    """Lock the securebits: uid 0 and executing a file give no capability.
 
-    __slots__ = ()
+    pings: whether ping has to work, which asks to keep capabilities over a change of ids (KEEP_CAPS).
+    """
+
+    __slots__ = ("pings",)
     step = "securebits"
+    why = "being uid 0 inside, or executing a file, must not bring capabilities back"
+
+    def __init__(self, *, pings: bool = False) -> None:
+        super().__init__()
+        self.pings = pings
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -50,7 +60,10 @@ class LockSecurebits(Operation):
         return "lock the securebits: neither uid 0 nor an executed file gives a capability"
 
     def write(self, script: Script) -> None:
-        script.call("prctl", _PR_SET_SECUREBITS, capabilities.SECUREBITS_LOCKED, 0, 0, 0)
+        bits = capabilities.SECUREBITS_LOCKED
+        if self.pings:
+            bits &= ~capabilities.KEEP_CAPS_LOCKED
+        script.call("prctl", _PR_SET_SECUREBITS, bits, 0, 0, 0)
 
 
 class SetCapabilities(Operation):
@@ -58,6 +71,7 @@ class SetCapabilities(Operation):
 
     __slots__ = ("keep",)
     step = "capabilities"
+    why = "only setting up the container needed them"
 
     def __init__(self, keep: frozenset[int] = frozenset()) -> None:
         super().__init__()
@@ -79,6 +93,7 @@ class NoNewPrivileges(Operation):
 
     __slots__ = ()
     step = "no-new-privileges"
+    why = "sudo, su and the like must gain nothing inside"
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -88,26 +103,30 @@ class NoNewPrivileges(Operation):
         return "set no_new_privs: setuid files and file capabilities have no effect"
 
     def write(self, script: Script) -> None:
-        script.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        script.call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 class LoadFilter(Operation):
     """Load the compiled seccomp filter, the last thing before the payload is executed."""
 
-    __slots__ = ("bpf", "name")
+    __slots__ = ("bits", "bpf", "name")
     step = "seccomp"
+    why = "system calls that no session needs must not reach the kernel"
 
-    def __init__(self, name: str, bpf: bytes, key: str = "") -> None:
+    def __init__(self, name: str, bpf: bytes, key: str = "", bits: int | None = None) -> None:
+        """Take the program; bits: the set-ID bits that it lets files have, None for who makes none."""
         super().__init__(key)
         self.name = name
         self.bpf = bpf
+        self.bits = bits
 
     @property
     def calls(self) -> tuple[str, ...]:
         return ("seccomp",)
 
     def describe(self) -> str:
-        return f"load the seccomp filter {self.name} ({len(self.bpf) // 8} instructions)"
+        said = "" if self.bits is None else _SET_ID[self.bits]
+        return f"load the seccomp filter {self.name} ({len(self.bpf) // 8} instructions{said})"
 
     def write(self, script: Script) -> None:
         script.filter(self.bpf)
@@ -118,6 +137,7 @@ class RecordViolations(Operation):
 
     __slots__ = ("bpf",)
     step = "seccomp"
+    why = LoadFilter.why
 
     def __init__(self, bpf: bytes, key: str = "") -> None:
         super().__init__(key)

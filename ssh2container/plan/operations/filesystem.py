@@ -29,6 +29,7 @@ class MakeMountsPrivate(Operation):
 
     __slots__ = ()
     step = "private-mounts"
+    why = "otherwise mounts of the session could appear on the host"
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -46,6 +47,7 @@ class Mount(Operation):
 
     __slots__ = ("flags", "kind", "options", "target", "what")
     step = "mount"
+    why = "a new instance shows and keeps nothing that belongs to the host or to another session"
     remedies = {
         1: "the kernel forbids it in a user namespace; ssh2containerctl doctor names the setting",
         **_NO_SPACE,
@@ -75,6 +77,7 @@ class Bind(Operation):
 
     __slots__ = ("source", "target")
     step = "bind"
+    why = "only what everybody may read, chosen name by name"
 
     def __init__(self, source: str, target: str, key: str = "") -> None:
         super().__init__(key)
@@ -97,6 +100,7 @@ class BindTree(Operation):
 
     __slots__ = ("attributes", "source", "target")
     step = "bind-tree"
+    why = "a submount left out would keep its own, weaker flags"
 
     def __init__(self, source: str, target: str, attributes: int, key: str = "") -> None:
         super().__init__(key)
@@ -121,6 +125,7 @@ class MakeTree(Operation):
 
     __slots__ = ("entries", "what")
     step = "make-tree"
+    why = "mount points and generated files are the session's own, and gone with it"
     remedies = _NO_SPACE
 
     def __init__(self, what: str, entries: tuple[tuple[str, int | None, bytes | str | None], ...]) -> None:
@@ -151,6 +156,7 @@ class RequireAttributes(Operation):
 
     __slots__ = ()
     step = "attributes"
+    why = "without them, the overlay cannot record that a directory replaces one of the image"
     remedies = {95: "this kernel's tmpfs has no user extended attributes: use userns_mode: single"}
 
     def __init__(self) -> None:
@@ -169,6 +175,7 @@ class GiveTo(Operation):
 
     __slots__ = ("gid", "path", "uid")
     step = "give"
+    why = "what was made as root has to belong to those who use it"
 
     def __init__(self, path: str, uid: int, gid: int) -> None:
         super().__init__("user")
@@ -188,6 +195,7 @@ class PivotRoot(Operation):
 
     __slots__ = ()
     step = "pivot-root"
+    why = "no path can reach what is detached"
 
     @property
     def calls(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ssh2container.kernel.script import Script
 
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
+_PR_SET_DUMPABLE = 4
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
@@ -19,6 +19,7 @@ class MapOwnIds(Operation):
 
     __slots__ = ("gid", "gid_inside", "uid", "uid_inside")
     step = "identity-map"
+    why = "no other id of the host exists inside, so none can be taken"
     opening = True
 
     def __init__(self, uid_inside: int, uid: int, gid_inside: int, gid: int, key: str = "") -> None:
@@ -45,6 +46,7 @@ class ForbidNestedNamespaces(Operation):
 
     __slots__ = ()
     step = "nested-namespaces"
+    why = "most escapes through the kernel begin with a new namespace"
 
     def describe(self) -> str:
         return "forbid nested user namespaces (user.max_user_namespaces = 0 inside)"
@@ -53,11 +55,35 @@ class ForbidNestedNamespaces(Operation):
         script.write("/proc/sys/user/max_user_namespaces", b"0")
 
 
+class NumberProcesses(Operation):
+    """Number the processes after pid 1 from a random one on (proc_sys_kernel(5), ns_last_pid).
+
+    Programs write their pids into lock files, and files in a kept home outlive the session: to the next one
+    the lock of a process 2 would seem to be its own shell's, or a live one.
+    """
+
+    __slots__ = ("last",)
+    step = "process-numbers"
+    why = "a pid in a lock that another session left must not be in use in this one"
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.last = last
+
+    def describe(self) -> str:
+        return "number the processes after pid 1 from a random pid on"
+
+    def write(self, script: Script) -> None:
+        # Needs CONFIG_CHECKPOINT_RESTORE, and a pid_max that is not lower than any kernel's default.
+        script.write("/proc/sys/kernel/ns_last_pid", b"%d" % self.last, wished=True)
+
+
 class SetHostname(Operation):
     """Name the session's own UTS namespace."""
 
     __slots__ = ("name",)
     step = "hostname"
+    why = "the host's name stays private"
 
     def __init__(self, name: str, key: str = "") -> None:
         super().__init__(key)
@@ -76,6 +102,7 @@ class NewSessionKeyring(Operation):
 
     __slots__ = ()
     step = "keyring"
+    why = "the caller's keys stay outside"
 
     @property
     def calls(self) -> tuple[str, ...]:
@@ -93,6 +120,7 @@ class DieWithParent(Operation):
 
     __slots__ = ("signal", "who")
     step = "parent-death"
+    why = "when the login is gone, nothing of the session may remain"
 
     def __init__(self, signal: int, who: str) -> None:
         super().__init__()
@@ -107,7 +135,7 @@ class DieWithParent(Operation):
         return f"{self.who}: have the kernel send signal {self.signal} when its parent dies"
 
     def write(self, script: Script) -> None:
-        script.call("prctl", _PR_SET_PDEATHSIG, self.signal, 0, 0, 0)
+        script.call("prctl", process.PR_SET_PDEATHSIG, self.signal, 0, 0, 0)
         # Only now: the parent may have died before the kernel was told to watch it.
         script.expect_monitor()
 
@@ -120,6 +148,7 @@ class HideFromTracers(Operation):
 
     __slots__ = ("who",)
     step = "not-dumpable"
+    why = "other processes of the same user would control it, and what it has open"
 
     def __init__(self, who: str) -> None:
         super().__init__()

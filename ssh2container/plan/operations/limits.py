@@ -36,6 +36,7 @@ class SetLimit(Operation):
 
     __slots__ = ("hard", "name", "soft")
     step = "limit"
+    why = "a program that runs away, or dumps its memory, must harm only its own session"
 
     def __init__(self, name: str, soft: int, hard: int, key: str = "") -> None:
         super().__init__(key)
@@ -49,3 +50,27 @@ class SetLimit(Operation):
 
     def write(self, script: Script) -> None:
         script.call("prlimit64", 0, RESOURCES[self.name], process.limit(self.soft, self.hard), 0)
+
+
+class LimitUser(Operation):
+    """Limit the processes of all the user's sessions together, from outside.
+
+    A user namespace remembers its maker's soft limit, and each fork below it compares that with all that the
+    maker's uid has, in every namespace and under whatever id there (kernel/ucount.c, since Linux 5.14).
+    Nothing inside can raise it.
+    """
+
+    __slots__ = ("hard", "most")
+    step = "user-limit"
+    why = "many sessions, or many ids of a range, would add up to all processes of the host"
+
+    def __init__(self, most: int, hard: int, key: str = "") -> None:
+        super().__init__(key)
+        self.most = most
+        self.hard = hard
+
+    def describe(self) -> str:
+        return f"limit all processes of the user, in every session, to {self.most}"
+
+    def apply(self, init: int) -> None:
+        process.set_limit(RESOURCES["nproc"], self.most, self.hard)

@@ -12,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ssh2container.kernel.script import Script
 
-_ESTALE = 116
 _NULL_DEVICE = os.makedev(1, 3)
 
 
@@ -24,7 +23,8 @@ class MaskFile(Operation):
 
     __slots__ = ("path",)
     step = "mask"
-    reasons = {_ESTALE: "the mask is not /dev/null"}
+    why = "it reveals the host, or acts on it"
+    reasons = {steps.ESTALE: "the mask is not /dev/null"}
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -47,7 +47,8 @@ class MaskDirectory(Operation):
 
     __slots__ = ("path",)
     step = "mask"
-    reasons = {_ESTALE: "the mask is not in place"}
+    why = MaskFile.why
+    reasons = {steps.ESTALE: "the mask is not in place"}
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -72,6 +73,7 @@ class ProtectProc(Operation):
 
     __slots__ = ("path",)
     step = "proc-read-only"
+    why = "writing there changes the host's kernel"
 
     def __init__(self, path: str) -> None:
         super().__init__()

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from ssh2container.kernel import mounts
 
+ESTALE = 116
+"""errno(3): what a step reports that finds another file than the one that was planned."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ssh2container.kernel.script import Script, Slot

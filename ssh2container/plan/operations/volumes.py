@@ -10,8 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ssh2container.kernel.script import Script
 
-_ESTALE = 116
-
 
 class OpenVolume(Operation):
     """Take hold of a volume's source by descriptor, before anything can change what its path means.
@@ -22,8 +20,9 @@ class OpenVolume(Operation):
 
     __slots__ = ("attributes", "identity", "name", "source")
     step = "open-volume"
+    why = "a descriptor leads to the source that was examined, whatever happens to its path"
     remedies = {2: "create it, or correct the policy", 13: "the user cannot reach it"}
-    reasons = {_ESTALE: "another file took its place"}
+    reasons = {steps.ESTALE: "another file took its place"}
 
     def __init__(self, name: str, source: str, attributes: int, identity: tuple[int, int], key: str) -> None:
         super().__init__(key)
@@ -60,11 +59,12 @@ class AttachVolume(Operation):
 
     __slots__ = ("directory", "identity", "name", "target")
     step = "attach-volume"
+    why = "what the user may have prepared at the target must not redirect it"
     remedies = {
-        22: "a directory is attached on a directory, all else on a file: take away what stands at the target",
-        40: "a symbolic link stands in the way of the target",
+        22: "a directory needs a directory as its target, anything else a file: remove what is at the target",
+        40: "a symbolic link is in the path of the target",
     }
-    reasons = {_ESTALE: "it is not what shows there"}
+    reasons = {steps.ESTALE: "something else is visible there"}
 
     def __init__(
         self, name: str, target: str, identity: tuple[int, int], *, directory: bool, key: str
@@ -92,6 +92,7 @@ class OpenOwn(Operation):
 
     __slots__ = ("name", "path")
     step = "open-own"
+    why = "a descriptor leads to the right directory whatever happens to its path"
 
     def __init__(self, name: str, path: str) -> None:
         super().__init__()
@@ -114,6 +115,7 @@ class AttachOwn(Operation):
 
     __slots__ = ("name", "target")
     step = "attach-own"
+    why = "only after the host's tree is gone, so that no path can lead there"
     remedies = AttachVolume.remedies
 
     def __init__(self, name: str, target: str, key: str = "") -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
-from ssh2container.admin.cli.image import keeping, making
+from ssh2container.admin.cli.image import create, manage
+
+SECTION = "Images and filters"
 
 
-@click.group(name="image", short_help="Import, list, check and remove images.")
+@click.group("image", short_help="Import, list, check and remove images.")
 def command() -> None:
-    """Images: what the root of a session is made of. All but list and info have to be run as root."""
+    """Manage images, from which the roots of sessions are made. All but list and info need root."""
 
 
-for _verb in (*making.VERBS, *keeping.VERBS):
+for _verb in (*create.VERBS, *manage.VERBS):
     command.add_command(_verb)

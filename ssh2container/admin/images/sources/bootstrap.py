@@ -9,12 +9,13 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from ssh2container.admin.images import sandbox
-from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images.sandbox import sandbox
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.staging import Staging
-from ssh2container.admin.images.streams import Defaults, Progress, Stream
+from ssh2container.admin.images.store.staging import Staging
+from ssh2container.admin.images.unpack.rules import Limits
+from ssh2container.admin.images.unpack.streams import Defaults, Progress, Stream
 from ssh2container.errors import NotFound, SessionError
+from ssh2container.plan.environment import ROOT_PATH
 
 _SUITES = {
     "debian": {"11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky"},
@@ -25,7 +26,6 @@ _KEYRINGS = {
     "ubuntu": ("/usr/share/keyrings/ubuntu-archive-keyring.gpg", "ubuntu-keyring"),
 }
 _MIRRORS = {"debian": "http://deb.debian.org/debian", "ubuntu": "http://archive.ubuntu.com/ubuntu"}
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 VARIANTS = ("essential", "apt", "minbase", "important", "standard")
 
 
@@ -50,7 +50,7 @@ class Bootstrap(Source):
         self._include = include
         self._variant = variant
         self._mirror = mirror
-        self.defaults = Defaults((("PATH", _PATH),))
+        self.defaults = Defaults((("PATH", ROOT_PATH),))
 
     def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:
         """Yield mmdebstrap's own tar."""

@@ -11,12 +11,13 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ssh2container.admin.images import sandbox
-from ssh2container.admin.images.safety import HostileError, Limits
+from ssh2container.admin.images.sandbox import sandbox
 from ssh2container.admin.images.sources import archive, filesystem, tools
+from ssh2container.admin.images.sources.readers.start import with_bindings
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.staging import Staging
-from ssh2container.admin.images.streams import Progress, Stream
+from ssh2container.admin.images.store.staging import Staging
+from ssh2container.admin.images.unpack.rules import HostileError, Limits
+from ssh2container.admin.images.unpack.streams import Progress, Stream
 from ssh2container.errors import SessionError
 
 _CONTAINERS = {
@@ -148,7 +149,7 @@ class _Workshop:
 
     def decompressed(self, path: str) -> str:
         with open(path, "rb") as file:
-            tool = archive.compression(file.read(16))
+            tool = archive.compression(file)
         if not tool:
             return self._staging.readable_copy(path)
         outside, _ = self._new("img")
@@ -222,14 +223,14 @@ class _Workshop:
         """Copy the logical volume that holds the root out of LVM."""
         filesystem.need_module("pyvslvm", "LVM", "python3-libvslvm")
         box = self._box(path)
-        volumes = json.loads(box.run(reader("lvm", "list", "/input")))
+        volumes = json.loads(box.run(with_bindings("lvm", "list", "/input")))
         fitting = [(name, size) for name, size in volumes if "swap" not in name]
         if not fitting:
             raise SessionError("the volume group has no logical volume", step="image")
         named = [name for name, _ in fitting if name.lower() in ("root", "lv_root", "lvroot", "rootlv")]
         name = named[0] if named else max(fitting, key=lambda volume: volume[1])[0]
         outside, inside = self._new("lv")
-        argv = reader("lvm", "copy", "/input", name, inside)
+        argv = with_bindings("lvm", "copy", "/input", name, inside)
         return self._write(path, argv, outside, f"copying logical volume {name}")
 
     def live_image(self, path: str, inside_path: str) -> str:
@@ -252,13 +253,6 @@ class _Workshop:
         rdsquashfs = sandbox.need("rdsquashfs", "reading a squashfs in a squashfs")
         argv = [rdsquashfs, "--cat", listing[0], "/input"]
         return self._write(path, argv, outside, f"copying {listing[0]}", piped=True)
-
-
-def reader(module: str, *arguments: str) -> list[str]:
-    """Return the argv of one of our own small readers, which need Debian's Python modules."""
-    argv = sandbox.python(f"sources.readers.{module}", "sys.exit(m.main(sys.argv[1:]))", *arguments)
-    argv[1] = "-IB"  # with site: the bindings lie in dist-packages
-    return argv
 
 
 def choose_partition(partitions: list[Partition], number: int) -> Partition:

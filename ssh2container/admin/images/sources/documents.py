@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ssh2container.admin.images.safety import HostileError
+from ssh2container.admin.images.unpack.rules import HostileError
 
 _LONGEST_WORD_BYTES = (128 << 10) - 1  # MAX_ARG_STRLEN, of an argument or a variable: execve(2)
 _NAMES: dict[type, str] = {dict: "an object", list: "a list", str: "a string"}
@@ -16,7 +16,7 @@ def parsed(text: bytes, what: str) -> dict[str, Any]:
     try:
         return mapping(json.loads(text), what)
     except (ValueError, RecursionError) as error:
-        raise HostileError(what, f"it is no JSON: {str(error)[:200]}") from None
+        raise HostileError(what, f"it is not JSON: {str(error)[:200]}") from None
 
 
 def mapping(value: object, what: str) -> dict[str, Any]:

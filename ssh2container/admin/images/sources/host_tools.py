@@ -1,4 +1,4 @@
-"""``image build host-tools``: chosen programs of this host with all that they need, some 20 to 25 MB.
+"""``image build host-tools``: chosen programs of this host with all that they need, about 20 to 25 MB.
 
 Besides what the loader sees, programs open files by name: NSS and character-set modules, terminal
 descriptions, the C.UTF-8 locale, certificates. Those, a small /etc, and the data of a few well-known
@@ -14,13 +14,14 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ssh2container.admin.images import closure
-from ssh2container.admin.images.safety import Limits
 from ssh2container.admin.images.sources import directory
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.staging import Staging
-from ssh2container.admin.images.streams import Defaults, Progress, Stream
+from ssh2container.admin.images.store.staging import Staging
+from ssh2container.admin.images.tools import closure
+from ssh2container.admin.images.unpack.rules import Limits
+from ssh2container.admin.images.unpack.streams import Defaults, Progress, Stream
 from ssh2container.errors import NotFound, SessionError
+from ssh2container.plan.hours import LOCAL, ZONES
 
 PROGRAMS = """
     sh bash dash ls cat cp mv rm mkdir rmdir ln touch chmod chown chgrp stat df du head tail wc sort uniq cut
@@ -128,7 +129,7 @@ def _modules(paths: set[str]) -> Iterator[str]:
 def _plain_files() -> Iterator[str]:
     bases = ("/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo")
     wanted = [f"{base}/{name[0]}/{name}" for base in bases for name in _TERMINALS]
-    wanted += ["/usr/lib/locale/C.utf8", "/usr/share/zoneinfo/UTC", "/etc/localtime", *_CERTIFICATES]
+    wanted += ["/usr/lib/locale/C.utf8", f"{ZONES}/UTC", LOCAL, *_CERTIFICATES]
     wanted += ["/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/inputrc", "/etc/profile", "/etc/bash.bashrc"]
     for path in _expanded(wanted):
         yield from closure.with_links(path)

@@ -12,22 +12,22 @@ import os
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from ssh2container.admin.images.safety import HostileError, Limits
-from ssh2container.admin.images.sources import archive, documents, skopeo
+from ssh2container.admin.images import platforms
+from ssh2container.admin.images.platforms import Platform
+from ssh2container.admin.images.sources import archive, documents, layout, skopeo
 from ssh2container.admin.images.sources.source import Source
-from ssh2container.admin.images.staging import Staging
-from ssh2container.admin.images.streams import Defaults, Progress, Stream
+from ssh2container.admin.images.store.staging import Staging
+from ssh2container.admin.images.unpack import metadata, streams
+from ssh2container.admin.images.unpack.rules import Count, HostileError, Limits
+from ssh2container.admin.images.unpack.streams import Defaults, Progress, Stream
 from ssh2container.errors import SessionError
+from ssh2container.plan.image import is_digest
 
 _JSON_LIMIT_BYTES = 8 << 20
 _CHUNK = 1 << 20
-_HEX_DIGITS = 64
 _MOST_LAYERS = 512
-_INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_SMALL_BYTES = 1 << 20
+"""A layer of fewer is decompressed by the unpacker: a process of its own takes longer than that."""
 
 
 class Image(Source):
@@ -54,8 +54,18 @@ class Image(Source):
         if len(layers) > _MOST_LAYERS:
             raise HostileError("the manifest", f"it lists more than {_MOST_LAYERS} layers")
         self._layers = layers
-        blob = self._whole(documents.mapping(manifest["config"], "config of the manifest"))
-        self.defaults = defaults(documents.parsed(blob, "the configuration").get("config") or {})
+        configuration = self._configuration(manifest)
+        self.defaults = defaults(configuration.get("config") or {})
+        platform = _platform(configuration)
+        if platform.architecture and not platforms.best([platform], self.platform):
+            raise platforms.Mismatch(platform, self.platform)
+
+    def _configuration(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        blob = self._whole(documents.mapping(manifest.get("config"), "config of the manifest"))
+        return documents.parsed(blob, "the configuration")
+
+    def _document(self, descriptor: dict[str, Any]) -> dict[str, Any]:
+        return documents.parsed(self._whole(descriptor), "the manifest")
 
     def streams(self, staging: Staging, limits: Limits, progress: Progress) -> Iterator[Stream]:
         """Yield a stream per layer, each checked against its digest first."""
@@ -65,10 +75,10 @@ class Image(Source):
                 raise SessionError(f"{what} is not part of the image", "it is a foreign layer", step="image")
             progress(f"checking {what}", 0, 0)
             file = self._checked(layer)
-            stream = Stream(what, file, layered=True)
-            tool = archive.compression(file.read(archive.HEAD_BYTES))
-            file.seek(0)
-            if tool:
+            tool = archive.compression(file)
+            small = os.fstat(file.fileno()).st_size <= _SMALL_BYTES
+            stream = Stream(what, file, layered=True, gzip=small and tool == "gzip", whole=True)
+            if tool and not stream.gzip:
                 stream.through(archive.box(staging.range), archive.decompressor(tool))
             yield stream
 
@@ -81,7 +91,7 @@ class Image(Source):
             digest.update(chunk)
         if digest.hexdigest() != hexadecimal:
             file.close()
-            raise HostileError(f"blob {hexadecimal[:16]}", "its content does not have its digest")
+            raise HostileError(f"blob {hexadecimal[:16]}", "its content does not match its digest")
         file.seek(0)
         return file
 
@@ -93,32 +103,56 @@ class Image(Source):
 
 
 class Layout(Image):
-    """``oci:DIRECTORY[:TAG]``, an OCI image layout."""
+    """``oci:DIRECTORY[:NAME]`` or ``oci:DIRECTORY@sha256:…``, an OCI image layout."""
 
     def prepare(self, staging: Staging, limits: Limits, progress: Progress) -> None:
-        """Find the manifest in index.json, for this machine where there are several."""
-        directory, tag = self.reference, ""
-        if not os.path.isdir(directory):
-            directory, _, tag = directory.rpartition(":")
+        """Find the manifest in index.json, for the wanted platform where there are several."""
+        directory, name = layout.split(self.reference)
         try:
             with open(f"{directory}/index.json", "rb") as file:
-                index = documents.parsed(file.read(_JSON_LIMIT_BYTES), "index.json")
+                index = file.read(_JSON_LIMIT_BYTES)
         except OSError as error:
             raise SessionError(
-                f"{self.reference} is no OCI image layout", f"index.json: {error.strerror}", step="image"
+                f"{self.reference} is not an OCI image layout", f"index.json: {error.strerror}", step="image"
             ) from None
+        self._choose(index, name, lambda hexadecimal: _open(f"{directory}/blobs/sha256/{hexadecimal}"))
 
-        def open_blob(hexadecimal: str) -> IO[bytes]:
-            return _open(f"{directory}/blobs/sha256/{hexadecimal}")
-
+    def _choose(self, index: bytes, name: str, open_blob: Callable[[str], IO[bytes]]) -> None:
+        """Take the image ``name`` of a layout, "" for the only one."""
         self._open = open_blob
-        chosen = _tagged(_manifests(index, "index.json"), tag, self.reference)
-        manifest = documents.parsed(self._whole(chosen), "the manifest")
-        if manifest.get("mediaType", chosen.get("mediaType")) in _INDEXES:
-            chosen = _for_this_machine(_manifests(manifest, "the index"))
-            manifest = documents.parsed(self._whole(chosen), "the manifest")
+        found = layout.offers(documents.parsed(index, "index.json"), self._document)
+        fitting = layout.named(found, name, self.reference)
+        chosen = layout.for_platform(fitting, self.platform, self._asked, self.reference)
+        manifest = self._document(chosen)
+        if "manifests" in manifest:  # an index that its descriptor does not call one
+            inner = layout.offers(manifest, self._document)
+            chosen = layout.for_platform(inner, self.platform, self._asked, self.reference)
+            manifest = self._document(chosen)
         self.digest = chosen["digest"]
         self._read(open_blob, manifest)
+
+    def _asked(self, descriptor: dict[str, Any]) -> Platform:
+        return _platform(self._configuration(self._document(descriptor)))
+
+
+class LayoutArchive(Layout):
+    """``oci-archive:FILE[:NAME]``, an OCI image layout in a tar, compressed or not."""
+
+    kind = "oci-archive"
+
+    def prepare(self, staging: Staging, limits: Limits, progress: Progress) -> None:
+        """Unpack the tar as any other, then look at what is in it."""
+        file, name = layout.split(self.reference)
+        root = f"{staging.path}/layout"
+        streams.make_root(root, staging.range)
+        tar = archive.open_archive(file, staging.range)
+        streams.unpack([tar], root, staging.range, Count(limits), progress)
+        index = metadata.read(root, "/index.json", _JSON_LIMIT_BYTES)
+        if not index:
+            raise SessionError(
+                f"{self.reference} is not an OCI image layout", "it has no index.json", step="image"
+            )
+        self._choose(index, name, lambda hexadecimal: _open_inside(root, f"blobs/sha256/{hexadecimal}"))
 
 
 class DockerArchive(Image):
@@ -128,12 +162,8 @@ class DockerArchive(Image):
 
     def prepare(self, staging: Staging, limits: Limits, progress: Progress) -> None:
         """Let skopeo take it apart, without network."""
-        file, tag = self.reference, ""
-        while not os.path.isfile(file) and ":" in file:
-            file, _, last = file.rpartition(":")
-            tag = f":{last}{tag}"
-        if not os.path.isfile(file):
-            raise SessionError(f"there is no file {self.reference}", step="image")
+        file, name = layout.split(self.reference)
+        tag = f":{name}" if name else ""
         path = skopeo.unpack_archive(file, tag, staging, limits, progress)
         self._read(*_directory(path))
 
@@ -154,19 +184,23 @@ class Registry(Image):
 
     def latest(self, staging: Staging) -> str:
         """Ask the registry for the digest that the reference has now."""
-        digest, _ = skopeo.inspect(self.reference, staging, self.authfile, insecure=self.insecure)
+        digest, _ = skopeo.inspect(self.reference, staging, self._access())
         return digest
 
     def prepare(self, staging: Staging, limits: Limits, progress: Progress) -> None:
         """Pull manifest and blobs; a pinned digest is checked by skopeo and again here."""
-        path, self.digest = skopeo.pull(
-            self.reference, staging, limits, progress, self.authfile, insecure=self.insecure
-        )
+        path, self.digest = skopeo.pull(self.reference, staging, limits, progress, self._access())
         self._read(*_directory(path))
 
     def provenance(self) -> dict[str, Any]:
         """Return also what ``update`` needs to pull again."""
-        return {**super().provenance(), "authfile": self.authfile, "insecure": self.insecure}
+        own: dict[str, Any] = {"authfile": self.authfile, "insecure": self.insecure}
+        if self.platform != platforms.here():
+            own["platform"] = str(self.platform)
+        return {**super().provenance(), **own}
+
+    def _access(self) -> skopeo.Access:
+        return skopeo.Access(self.authfile, self.insecure, self.platform)
 
 
 def defaults(config: object) -> Defaults:
@@ -195,14 +229,15 @@ def _no_blobs(hexadecimal: str) -> IO[bytes]:
 def _hexadecimal(descriptor: dict[str, Any]) -> str:
     """Return the file name of a blob; a digest is input as hostile as any path."""
     algorithm, _, hexadecimal = str(descriptor.get("digest", "")).partition(":")
-    if algorithm != "sha256" or len(hexadecimal) != _HEX_DIGITS or set(hexadecimal) - set("0123456789abcdef"):
-        raise HostileError("the manifest", f"{descriptor.get('digest')!r} is no sha256 digest")
+    if algorithm != "sha256" or not is_digest(hexadecimal):
+        raise HostileError("the manifest", f"{descriptor.get('digest')!r} is not a sha256 digest")
     return hexadecimal
 
 
-def _open(path: str) -> IO[bytes]:
+def _open(path: str, *, follow: bool = False) -> IO[bytes]:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, flags)
     except OSError as error:
         raise SessionError(
             f"the image lacks {os.path.basename(path)}", error.strerror or "", step="image"
@@ -217,41 +252,17 @@ def _directory(path: str) -> tuple[Callable[[str], IO[bytes]], dict[str, Any]]:
     return lambda hexadecimal: _open(f"{path}/{hexadecimal}"), manifest
 
 
-def _manifests(index: dict[str, Any], what: str) -> list[dict[str, Any]]:
-    return documents.mappings(index.get("manifests"), f"manifests of {what}")
+def _open_inside(root: str, path: str) -> IO[bytes]:
+    """Open a blob of a layout that came in a tar, whose links are as hostile as any."""
+    descriptor = metadata.open_inside(root, path)
+    if descriptor is None:
+        raise SessionError(f"the image lacks {os.path.basename(path)}", step="image")
+    try:
+        return _open(f"/proc/self/fd/{descriptor}", follow=True)
+    finally:
+        os.close(descriptor)
 
 
-def _part(manifest: dict[str, Any], key: str) -> dict[str, Any]:
-    return documents.mapping(manifest.get(key) or {}, key)
-
-
-def _tagged(manifests: list[dict[str, Any]], tag: str, reference: str) -> dict[str, Any]:
-    key = "org.opencontainers.image.ref.name"
-    found = [m for m in manifests if not tag or _part(m, "annotations").get(key) == tag]
-    if len(found) > 1:
-        return _for_this_machine(found)
-    if not found:
-        tags = sorted(str(_part(m, "annotations").get(key, "")) for m in manifests)
-        raise SessionError(
-            f"{reference} has no such image", f"it has {', '.join(tags) or 'none'}", step="image"
-        )
-    return found[0]
-
-
-def _for_this_machine(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    machine = os.uname().machine
-    architecture = _ARCHITECTURES.get(machine, machine)
-    found = [
-        m
-        for m in manifests
-        if _part(m, "platform").get("architecture") == architecture
-        and _part(m, "platform").get("os", "linux") == "linux"
-    ]
-    if len(found) != 1:
-        raise SessionError(
-            f"the image has {len(found)} variants for linux/{architecture}",
-            "",
-            "name one by its tag",
-            step="image",
-        )
-    return found[0]
+def _platform(configuration: dict[str, Any]) -> Platform:
+    words = (configuration.get(key) for key in ("os", "architecture", "variant"))
+    return Platform.of(*("" if word is None else documents.word(word, "platform") for word in words))

@@ -6,17 +6,26 @@ import json
 import os
 import shutil
 import subprocess
-from typing import Any
+from typing import Any, NamedTuple
 
-from ssh2container.admin.images import sandbox
-from ssh2container.admin.images.safety import Limits
+from ssh2container.admin.images import platforms
+from ssh2container.admin.images.platforms import Platform
+from ssh2container.admin.images.sandbox import sandbox
 from ssh2container.admin.images.sources import archive, tools
-from ssh2container.admin.images.staging import Staging
-from ssh2container.admin.images.streams import Progress
+from ssh2container.admin.images.store.staging import Staging
+from ssh2container.admin.images.unpack.rules import Limits
+from ssh2container.admin.images.unpack.streams import Progress
 from ssh2container.errors import SessionError
 
 _POLICY = "/etc/containers/policy.json"
-_POLL_SECONDS = 0.2
+
+
+class Access(NamedTuple):
+    """How to get at an image of a registry; see oci.Registry."""
+
+    authfile: str | None
+    insecure: bool
+    platform: Platform
 
 
 def unpack_archive(file: str, tag: str, staging: Staging, limits: Limits, progress: Progress) -> str:
@@ -24,17 +33,38 @@ def unpack_archive(file: str, tag: str, staging: Staging, limits: Limits, progre
     progress(f"taking {os.path.basename(file)} apart", 0, 0)
     box, out = _box(staging, limits, network=False)
     box.readable["/archive"] = _plain(file, staging, limits, progress)
-    box.run(_skopeo("copy", "--insecure-policy", f"docker-archive:/archive{tag}", "dir:/scratch/image"))
+    try:
+        box.run(_skopeo("copy", "--insecure-policy", f"docker-archive:/archive{tag}", "dir:/scratch/image"))
+    except SessionError as error:
+        raise _which(box, file, tag, error) from None
     return f"{out}/image"
+
+
+def _which(box: sandbox.Sandbox, file: str, tag: str, error: SessionError) -> SessionError:
+    """Return a better error where the archive holds another number of images than one."""
+    try:
+        found: dict[str, Any] = json.loads(box.run(_skopeo("list-tags", "docker-archive:/archive")))
+        tags = [str(name) for name in found["Tags"]]
+    except (SessionError, ValueError, KeyError):
+        return error
+    if tag and tag[1:] in tags:
+        return error
+    if not tag and len(tags) == 1:
+        return error
+    return SessionError(
+        f"{file} has no image {tag[1:]}" if tag else f"{file} holds {len(tags)} images",
+        ", ".join(tags),
+        f"name one: docker-archive:{file}:{tags[0]}" if tags else "",
+        step="image",
+    )
 
 
 def _plain(file: str, staging: Staging, limits: Limits, progress: Progress) -> str:
     """Return the path of ``file`` decompressed: not every skopeo does that itself."""
     with open(file, "rb", buffering=0) as source:
-        tool = archive.compression(source.read(archive.HEAD_BYTES))
+        tool = archive.compression(source)
         if not tool:
             return staging.readable_copy(file)
-        source.seek(0)
         plain = f"{staging.path}/archive.tar"
         with open(plain, "wb") as target:
             tools.run(
@@ -46,12 +76,13 @@ def _plain(file: str, staging: Staging, limits: Limits, progress: Progress) -> s
     return plain
 
 
-def inspect(reference: str, staging: Staging, authfile: str | None, *, insecure: bool) -> tuple[str, int]:
+def inspect(reference: str, staging: Staging, access: Access) -> tuple[str, int]:
     """Return the digest of ``reference`` in its registry, and the bytes of its layers."""
     box, _ = _box(staging, Limits(), network=True, name="inspect")
-    options = _access(box, staging, authfile, insecure=insecure, prefix="")
+    options = _access(box, staging, access, prefix="")
     wanted = _exact(reference, reference.partition("@")[2])
-    found: dict[str, Any] = json.loads(box.run(_skopeo("inspect", *options, f"docker://{wanted}")))
+    argv = _skopeo("inspect", *options, f"docker://{wanted}", platform=access.platform)
+    found: dict[str, Any] = json.loads(box.run(argv))
     return str(found["Digest"]), sum(layer.get("Size", 0) for layer in found.get("LayersData") or ())
 
 
@@ -60,9 +91,7 @@ def pull(
     staging: Staging,
     limits: Limits,
     progress: Progress,
-    authfile: str | None,
-    *,
-    insecure: bool,
+    access: Access,
 ) -> tuple[str, str]:
     """Pull ``reference``; return the directory with manifest.json and the blobs, and the digest.
 
@@ -70,7 +99,7 @@ def pull(
     Raises SessionError, for a download larger than ``limits`` too.
     """
     progress(f"asking for {reference}", 0, 0)
-    digest, total = inspect(reference, staging, authfile, insecure=insecure)
+    digest, total = inspect(reference, staging, access)
     if total > limits.size:
         raise SessionError(
             f"{reference} is {total} bytes to download",
@@ -80,28 +109,17 @@ def pull(
         )
     box, out = _box(staging, limits, network=True)
     exact = _exact(reference, digest)  # the tag may move between the two requests
-    options = _access(box, staging, authfile, insecure=insecure, prefix="src-")
-    process = box.start(
-        _skopeo("copy", *options, f"docker://{exact}", "dir:/scratch/image"), stdout=subprocess.DEVNULL
-    )
-    try:
-        while True:
-            try:
-                status = process.wait(_POLL_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                progress(f"pulling {reference}", _size(f"{out}/image"), total)
-        if status:
-            raise sandbox.failed("skopeo", status, sandbox.complaint(process))
-    finally:
-        sandbox.end(process)
+    options = _access(box, staging, access, prefix="src-")
+    argv = _skopeo("copy", *options, f"docker://{exact}", "dir:/scratch/image", platform=access.platform)
+    process = box.start(argv, stdout=subprocess.DEVNULL)
+    sandbox.watch(process, "skopeo", lambda: progress(f"pulling {reference}", _size(f"{out}/image"), total))
     return f"{out}/image", digest
 
 
 def _exact(reference: str, digest: str) -> str:
     """Return ``reference`` with ``digest`` in place of its tag, itself without one.
 
-    A digest decides alone, and skopeo takes no tag beside it.
+    If both are given, only the digest is used; skopeo takes no tag beside one.
     """
     if not digest:
         return reference
@@ -109,9 +127,13 @@ def _exact(reference: str, digest: str) -> str:
     return f"{head}{slash}{last.partition(':')[0]}@{digest}"
 
 
-def _skopeo(verb: str, *arguments: str) -> list[str]:
+def _skopeo(verb: str, *arguments: str, platform: Platform | None = None) -> list[str]:
     program = sandbox.need("skopeo", "an image of a registry or of docker save")
-    return [program, "--tmpdir", "/scratch", verb, *arguments]
+    options = ["--tmpdir", "/scratch"]
+    if platform is not None and platform != platforms.here():
+        options += ["--override-os", platform.os, "--override-arch", platform.architecture]
+        options += ["--override-variant", platform.variant] if platform.variant else []
+    return [program, *options, verb, *arguments]
 
 
 def _box(
@@ -125,14 +147,12 @@ def _box(
     return box, out
 
 
-def _access(
-    box: sandbox.Sandbox, staging: Staging, authfile: str | None, *, insecure: bool, prefix: str
-) -> list[str]:
+def _access(box: sandbox.Sandbox, staging: Staging, access: Access, *, prefix: str) -> list[str]:
     """Return the options for credentials, certificates and the host's signature policy."""
     options = [] if os.path.exists(_POLICY) else ["--insecure-policy"]
-    if insecure:
+    if access.insecure:
         options.append(f"--{prefix}tls-verify=false")
-    path = authfile or _default_authfile()
+    path = access.authfile or _default_authfile()
     if path:
         if not os.path.isfile(path):
             raise SessionError(f"there is no credentials file {path}", step="image")

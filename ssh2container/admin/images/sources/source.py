@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ssh2container.admin.images.safety import Limits
-from ssh2container.admin.images.staging import Staging
-from ssh2container.admin.images.streams import Defaults, Progress, Stream
+from ssh2container.admin.images import platforms
+from ssh2container.admin.images.store.staging import Staging
+from ssh2container.admin.images.unpack.rules import Limits
+from ssh2container.admin.images.unpack.streams import Defaults, Progress, Stream
 
 
 class Source:
     """Something that files come from.
 
     kind: a word for ``info``. reference: what the administrator gave, also for ``update``.
+    platform: which machines it has to be for, this one unless somebody says otherwise.
     defaults, digest: known once :meth:`prepare` has run; digest names the source's own content
     (``sha256:…`` of a registry), "" where it has none.
     """
@@ -22,6 +24,7 @@ class Source:
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
+        self.platform = platforms.here()
         self.defaults = Defaults()
         self.digest = ""
 

@@ -6,11 +6,15 @@ import os
 import subprocess
 from typing import IO, Any
 
-from ssh2container.admin.images import sandbox
-from ssh2container.admin.images.safety import HostileError, Limits
-from ssh2container.admin.images.streams import Progress, Stream
+from ssh2container.admin.images.sandbox import sandbox
+from ssh2container.admin.images.unpack.rules import HostileError, Limits
+from ssh2container.admin.images.unpack.streams import Progress, Stream
 
-_POLL_SECONDS = 0.2
+WHOLE = (
+    "--create", "--format=pax", "--numeric-owner", "--sparse", "--sort=name",
+    "--xattrs", "--xattrs-include=*", "--acls", "--no-selinux",
+)  # fmt: skip
+"""What has tar(1) write all that a tree is, each time in the same order."""
 _SLACK = 64 << 20  # bytes that others may write to the filesystem meanwhile without our noticing
 
 
@@ -30,32 +34,22 @@ def run(
     Raises SessionError where it fails, HostileError where it grows too far.
     """
     before = os.statvfs(out)
-    process = box.start(argv, stdin=stdin, stdout=stdout)
-    try:
-        while True:
-            try:
-                status = process.wait(_POLL_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                now = os.statvfs(out)
-                taken = (before.f_bavail - now.f_bavail) * now.f_frsize
-                progress(what, max(taken, 0), 0)
-                if taken > limits.size + _SLACK:
-                    raise HostileError(
-                        "", f"{what} makes more than {limits.size} bytes; see --max-size"
-                    ) from None
-                if before.f_favail - now.f_favail > limits.entries * 2:
-                    raise HostileError("", f"{what} makes more than {limits.entries} files") from None
-        if status:
-            raise sandbox.failed(argv[0], status, sandbox.complaint(process))
-    finally:
-        sandbox.end(process)
+
+    def look() -> None:
+        now = os.statvfs(out)
+        taken = (before.f_bavail - now.f_bavail) * now.f_frsize
+        progress(what, max(taken, 0), 0)
+        if taken > limits.size + _SLACK:
+            raise HostileError("", f"{what} makes more than {limits.size} bytes; see --max-size")
+        if before.f_favail - now.f_favail > limits.entries * 2:
+            raise HostileError("", f"{what} makes more than {limits.entries} files")
+
+    sandbox.watch(box.start(argv, stdin=stdin, stdout=stdout), argv[0], look)
 
 
 def tar_of(box: sandbox.Sandbox, directory: str, what: str, *, without: str = "") -> Stream:
     """Return the tree that a tool left in ``directory`` of ``box``, but for a path, as a tar stream."""
-    argv = [sandbox.need("tar", "importing a filesystem"), "--create", "--format=pax", "--numeric-owner"]
-    argv += ["--sparse", "--sort=name", "--xattrs", "--xattrs-include=user.*", "--no-selinux", "--no-acls"]
+    argv = [sandbox.need("tar", "importing a filesystem"), *WHOLE]
     if without:
         argv.append(f"--exclude={without}")
     return Stream(what, box.start([*argv, "--directory", directory, "."]))

@@ -8,9 +8,10 @@ from errno import EACCES, EBUSY, EINVAL, ENOENT, ENOSYS, EPERM, EROFS, ETXTBSY, 
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify.calls import AT_FDCWD, call
-from ssh2container.admin.verify.probe import Escaped, Skipped, Weak, refusal, require
+from ssh2container.admin.verify.probe import refusal, require
 from ssh2container.admin.verify.probes.files import GROUP
 from ssh2container.admin.verify.probes.privileges import as_root, ranges
+from ssh2container.admin.verify.verdicts import Escaped, Skipped, Weak
 from ssh2container.kernel import landlock
 
 if TYPE_CHECKING:

@@ -10,9 +10,13 @@ from errno import EACCES, EBUSY, EINVAL, EIO, ENODEV, ENOENT, ENOSPC, ENOSYS, EN
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify.calls import AT_FDCWD, call
-from ssh2container.admin.verify.probe import Escaped, Group, Weak, refusal, require
+from ssh2container.admin.verify.probe import Group, refusal, require
+from ssh2container.admin.verify.probes.privileges import of_system
+from ssh2container.admin.verify.verdicts import Escaped, Weak
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ssh2container.admin.verify.surroundings import Surroundings
 
 GROUP = Group("Devices and terminals")
@@ -23,6 +27,33 @@ _HIGH = 1 << 32
 _HARMLESS = {(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)}
 """null, zero, full, random, urandom, tty, ptmx (Documentation/admin-guide/devices.txt)."""
 _UNIX98_SLAVES = range(136, 144)
+
+
+def given(surroundings: Surroundings) -> dict[str, tuple[int, int]]:
+    """Return the devices that the policy gives the session: their path inside -> (major, minor)."""
+    return {
+        operation.target: (os.major(operation.device), os.minor(operation.device))  # type: ignore[attr-defined]
+        for operation in surroundings.plan.container.init
+        if operation.step == "attach-device"
+    }
+
+
+def _is_given(name: str) -> Callable[[Surroundings], str]:
+    """Return what excuses that /dev/``name`` is there: the policy names it, or something in it."""
+    path = f"/dev/{name}"
+
+    def excuse(surroundings: Surroundings) -> str:
+        if name == "console" and of_system(surroundings) and _is_terminal(path):
+            return "boot"
+        return "devices" if any((one + "/").startswith(path + "/") for one in given(surroundings)) else ""
+
+    return excuse
+
+
+def _is_terminal(path: str) -> bool:
+    """Tell whether ``path`` is the other side of a pseudoterminal, which no host has its console on."""
+    status = os.lstat(path)
+    return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) in _UNIX98_SLAVES
 
 
 def _node(name: str, kind: int, major: int, minor: int) -> None:
@@ -74,12 +105,14 @@ for _name in (
         "Documentation/admin-guide/devices.txt",
         lambda _, name=_name: os.open(f"/dev/{name}", os.O_RDWR | os.O_NONBLOCK),  # type: ignore[misc]
         ENOENT,
+        excuse=_is_given(_name),
     )
 
 
 @GROUP.check("/dev holds harmless devices only", "OCI runtime specification, default devices")
-def _sweep(_: Surroundings) -> str:
+def _sweep(surroundings: Surroundings) -> str:
     seen = []
+    wanted = given(surroundings)
     for directory, _names, files in os.walk("/dev"):
         for name in files:
             path = f"{directory}/{name}"
@@ -88,7 +121,7 @@ def _sweep(_: Surroundings) -> str:
                 raise Escaped(f"{path} is a block device")
             if stat.S_ISCHR(status.st_mode):
                 number = os.major(status.st_rdev), os.minor(status.st_rdev)
-                known = number in _HARMLESS or number[0] in _UNIX98_SLAVES
+                known = number in _HARMLESS or number[0] in _UNIX98_SLAVES or wanted.get(path) == number
                 require(known, f"{path} is device {number[0]}:{number[1]}")
                 seen.append(name)
     return ", ".join(sorted(seen))

@@ -7,9 +7,10 @@ import stat
 from errno import EACCES, ENOENT, ENOTDIR, EPERM, EROFS
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.verify.probe import Group, Weak, refusal, require
+from ssh2container.admin.verify.probe import Group, refusal, require
 from ssh2container.admin.verify.probes.mountinfo import mountinfo
 from ssh2container.admin.verify.probes.programs import run_helper
+from ssh2container.admin.verify.verdicts import Weak
 
 if TYPE_CHECKING:
     from ssh2container.admin.verify.surroundings import Surroundings
@@ -104,7 +105,7 @@ for _path in (
         except OSError as error:
             require(error.errno in (ENOENT, EACCES), str(error))
             return error.strerror or ""
-        if surroundings.plan.image.kind == "tree":
+        if surroundings.plan.container.image.kind == "tree":
             raise Weak("the image has its own")
         try:
             empty = not os.listdir(path) if stat.S_ISDIR(status.st_mode) else not os.access(path, os.R_OK)
@@ -117,14 +118,15 @@ for _path in (
 @GROUP.check("homes of others are absent", "hier(7)")
 def _homes(surroundings: Surroundings) -> str:
     above = os.path.dirname(surroundings.home)
-    own = {target for operation in surroundings.plan.init if (target := getattr(operation, "target", ""))}
+    operations = surroundings.plan.container.init
+    own = {target for operation in operations if (target := getattr(operation, "target", ""))}
     for directory in {above, "/home"} - {"/"}:
         if not os.path.isdir(directory):
             continue
         for name in os.listdir(directory):
             path = f"{directory}/{name}"
             known = path == surroundings.home or any(t == path or t.startswith(path + "/") for t in own)
-            require(known or surroundings.plan.image.kind == "tree", f"{path} is there")
+            require(known or surroundings.plan.container.image.kind == "tree", f"{path} is there")
     return above
 
 
@@ -132,7 +134,7 @@ def _homes(surroundings: Surroundings) -> str:
 def _accounts(surroundings: Surroundings) -> str:
     with open("/etc/passwd", encoding="utf-8", errors="replace") as file:
         lines = file.read().splitlines()
-    if surroundings.plan.image.kind == "tree":
+    if surroundings.plan.container.image.kind == "tree":
         return f"{len(lines)} accounts, the image's and the user's"
     names = [line.split(":")[0] for line in lines]
     require(len(names) <= 3, ", ".join(names))  # noqa: PLR2004 - root, nobody, the user

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from errno import (
     EACCES,
     EAFNOSUPPORT,
@@ -19,9 +20,11 @@ from errno import (
 )
 from typing import TYPE_CHECKING
 
+from ssh2container import paths
 from ssh2container.admin.verify.calls import call
-from ssh2container.admin.verify.probe import Escaped, Skipped, Weak, refusal, require
+from ssh2container.admin.verify.probe import refusal, require
 from ssh2container.admin.verify.probes.processes import GROUP
+from ssh2container.admin.verify.verdicts import Escaped, Skipped, Weak
 
 if TYPE_CHECKING:
     from ssh2container.admin.verify.surroundings import Surroundings
@@ -102,6 +105,7 @@ for _path in (
     "/run/dbus/system_bus_socket", "/run/systemd/private", "/run/systemd/journal/stdout", "/dev/log",
     "/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock",
     "/run/libvirt/libvirt-sock", "/tmp/.X11-unix/X0", "/run/pcscd/pcscd.comm", "/run/snapd.socket",
+    paths.COLLECTOR,
 ):  # fmt: skip
     GROUP.refused(
         f"connect to {_path}",
@@ -111,6 +115,21 @@ for _path in (
         EACCES,
         weak=(ECONNREFUSED,),
     )
+
+
+@GROUP.check(
+    "no socket of the administrator's tools is in reach", "unix(7); run/views.py, sessions/entering.py"
+)
+def _our_sockets(_: Surroundings) -> str:
+    """Whoever connects to ``watch`` first, or listens in place of pid 1, would be believed."""
+    found = [
+        f"{place}/{name}"
+        for place, _, names in os.walk(paths.RUNTIME)
+        for name in names
+        if stat.S_ISSOCK(os.lstat(f"{place}/{name}").st_mode)
+    ]
+    require(not found, ", ".join(found))
+    return "none"
 
 
 @GROUP.check("the user's own services on the host are absent", "user@.service; DBUS_SESSION_BUS_ADDRESS")

@@ -9,11 +9,15 @@ from errno import EACCES, EAFNOSUPPORT, EINVAL, ENODEV, ENOSYS, EPERM, EPROTONOS
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify.calls import AT_FDCWD, Argument, call, call_number, words
-from ssh2container.admin.verify.probe import Escaped, Group, Skipped, Weak, require
+from ssh2container.admin.verify.probe import Group, require
+from ssh2container.admin.verify.probes.privileges import added, of_system
 from ssh2container.admin.verify.probes.programs import run_helper, start_helper
+from ssh2container.admin.verify.verdicts import Escaped, Skipped, Weak
 from ssh2container.kernel import security
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ssh2container.admin.verify.surroundings import Surroundings
 
 GROUP = Group("Kernel surface")
@@ -24,9 +28,23 @@ _ADDR_NO_RANDOMIZE, _READ_IMPLIES_EXEC = 0x0040000, 0x0400000
 _UNKNOWN = 4000
 
 
-def _closed(name: str, source: str, syscall: str, *arguments: Argument, weak: tuple[int, ...] = ()) -> None:
+def _closed(
+    name: str,
+    source: str,
+    syscall: str,
+    *arguments: Argument,
+    weak: tuple[int, ...] = (),
+    excuse: Callable[[Surroundings], str] = lambda _: "",
+) -> None:
     GROUP.refused(
-        name, source, lambda _: call(syscall, *arguments), EPERM, ENOSYS, weak=weak, calls=(syscall,)
+        name,
+        source,
+        lambda _: call(syscall, *arguments),
+        EPERM,
+        ENOSYS,
+        weak=weak,
+        excuse=excuse,
+        calls=(syscall,),
     )
 
 
@@ -37,6 +55,16 @@ _closed("userfaultfd for user mode", "userfaultfd(2), UFFD_USER_MODE_ONLY", "use
 _closed("io_uring_setup", "io_uring_setup(2); CVE-2022-29582", "io_uring_setup", 1, bytearray(120))
 _closed("io_uring_enter", "io_uring_enter(2)", "io_uring_enter", -1, 0, 0, 0, None, 0)
 _closed("io_uring_register", "io_uring_register(2)", "io_uring_register", -1, 0, None, 0)
+_closed("io_setup", "io_setup(2); fs.aio-max-nr, of the whole host", "io_setup", 1, bytearray(8))
+_closed(
+    "openat2",
+    "openat2(2): its arguments lie behind a pointer",
+    "openat2",
+    AT_FDCWD,
+    b"/usr",
+    words(0, 0, 0x20),
+    24,
+)
 _closed("kexec_load", "kexec_load(2)", "kexec_load", 0, 0, None, 0)
 _closed("kexec_file_load", "kexec_file_load(2)", "kexec_file_load", -1, -1, 0, None, 0)
 _closed("init_module", "init_module(2)", "init_module", bytes(8), 8, b"")
@@ -62,7 +90,7 @@ _closed(
     0,
     bytearray((1).to_bytes(8, "little") + bytes(200)),
 )
-_closed("reboot", "reboot(2)", "reboot", 0xFEE1DEAD, 672274793, 0, None)
+_closed("reboot", "reboot(2)", "reboot", 0xFEE1DEAD, 672274793, 0, None, excuse=of_system)
 _closed("swapon", "swapon(2)", "swapon", b"/tmp/verify", 0)
 _closed("swapoff", "swapoff(2)", "swapoff", b"/tmp/verify")
 _closed("acct", "acct(2)", "acct", None)
@@ -139,18 +167,36 @@ for _name, _family in (("unix", socket.AF_UNIX), ("IPv4", socket.AF_INET), ("IPv
         return "made"
 
 
-def _no_socket(name: str, source: str, family: int, kind: int, protocol: int, *expected: int) -> None:
+def _no_socket(
+    name: str,
+    source: str,
+    family: int,
+    kind: int,
+    protocol: int,
+    *expected: int,
+    excuse: Callable[[Surroundings], str] = lambda _: "",
+) -> None:
     GROUP.refused(
         name,
         source,
         lambda _: socket.socket(family, kind, protocol).close(),
         *expected,
+        excuse=excuse,
         calls=("socket",),
     )
 
 
-_no_socket("raw IPv4 socket", "raw(7)", socket.AF_INET, socket.SOCK_RAW, 1, EPERM)
-_no_socket("raw IPv6 socket", "raw(7)", socket.AF_INET6, socket.SOCK_RAW, 58, EPERM, EAFNOSUPPORT)
+_no_socket("raw IPv4 socket", "raw(7)", socket.AF_INET, socket.SOCK_RAW, 1, EPERM, excuse=added("NET_RAW"))
+_no_socket(
+    "raw IPv6 socket",
+    "raw(7)",
+    socket.AF_INET6,
+    socket.SOCK_RAW,
+    58,
+    EPERM,
+    EAFNOSUPPORT,
+    excuse=added("NET_RAW"),
+)
 _no_socket(
     "packet socket", "packet(7); CVE-2020-14386", socket.AF_PACKET, socket.SOCK_RAW, 0, EPERM, EAFNOSUPPORT
 )
@@ -237,5 +283,6 @@ for _name, _call, _arguments, _expected in (
         _expected,
         EPERM,
         ENOSYS,
+        excuse=added("NET_RAW" if _name.startswith("raw socket") else ""),
         calls=(_call,),
     )

@@ -36,7 +36,7 @@ def mountinfo() -> Iterator[Mount]:
 def volume_targets(surroundings: Surroundings) -> list[tuple[str, bool]]:
     """Return where the policy's binds are inside, and whether read-only."""
     found = []
-    for operation in surroundings.plan.init:
+    for operation in surroundings.plan.container.init:
         if operation.step == "open-volume":
             name = surroundings.home if operation.name == "home" else operation.name  # type: ignore[attr-defined]
             found.append((name, bool(operation.attributes & _RDONLY)))  # type: ignore[attr-defined]

@@ -7,9 +7,12 @@ from errno import EACCES, EINVAL, ENOENT, ENOSYS, EPERM, EROFS
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify.calls import AT_FDCWD, call, words
-from ssh2container.admin.verify.probe import Escaped, Group, Skipped, Weak, require
+from ssh2container.admin.verify.probe import Group, require
+from ssh2container.admin.verify.probes.devices import given
 from ssh2container.admin.verify.probes.mountinfo import mountinfo, volume_targets, writable_targets
-from ssh2container.admin.verify.probes.privileges import as_root
+from ssh2container.admin.verify.probes.privileges import as_root, of_system
+from ssh2container.admin.verify.verdicts import Escaped, Skipped, Weak
+from ssh2container.plan.operations.whole import HOST_GROUPS
 
 if TYPE_CHECKING:
     from ssh2container.admin.verify.surroundings import Surroundings
@@ -163,12 +166,15 @@ def _nosuid(_: Surroundings) -> str:
 
 
 @GROUP.check("every mount but the devices' own is nodev", "mount(8)")
-def _nodev(_: Surroundings) -> str:
-    devices = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/pts")
+def _nodev(surroundings: Surroundings) -> str:
+    own = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/pts")
+    devices = {*own, *given(surroundings)}
     lacking = []
     for mount in mountinfo():
         masked = mount.point.startswith("/proc/") and mount.inside == "/null"
-        if "nodev" not in mount.options and mount.point not in devices and not masked:
+        # A terminal of the session's own, as in /dev/pts.
+        console = of_system(surroundings) and mount.point == "/dev/console" and mount.kind == "devpts"
+        if "nodev" not in mount.options and mount.point not in devices and not (masked or console):
             lacking.append(mount.point)
     require(not lacking, "without nodev: " + ", ".join(lacking))
     return "all of them"
@@ -188,6 +194,8 @@ def _writable(surroundings: Surroundings) -> str:
     allowed = writable_targets(surroundings)
     for mount in mountinfo():
         own = mount.kind in ("tmpfs", "overlay", "proc", "devpts", "mqueue")
+        if of_system(surroundings) and (mount.kind, mount.point) == ("cgroup2", HOST_GROUPS):
+            own = True  # what lies above its root another probe looks for
         if own or "ro" in mount.options or mount.point.startswith("/dev/"):
             continue
         beneath = any(mount.point == target or mount.point.startswith(target + "/") for target in allowed)

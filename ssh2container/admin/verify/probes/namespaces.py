@@ -7,23 +7,24 @@ import os
 from errno import EACCES, EINVAL, ENOSPC, ENOSYS, EPERM, EROFS
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.verify import calls
 from ssh2container.admin.verify.calls import call, clone, clone3
-from ssh2container.admin.verify.probe import Escaped, require
+from ssh2container.admin.verify.probe import require
 from ssh2container.admin.verify.probes.mounts import GROUP
+from ssh2container.admin.verify.verdicts import Escaped
+from ssh2container.kernel import namespaces
 
 if TYPE_CHECKING:
     from ssh2container.admin.verify.surroundings import Surroundings
 
 
 for _kind, _flag in (
-    ("mount", calls.CLONE_NEWNS),
-    ("network", calls.CLONE_NEWNET),
-    ("pid", calls.CLONE_NEWPID),
-    ("ipc", calls.CLONE_NEWIPC),
-    ("uts", calls.CLONE_NEWUTS),
-    ("cgroup", calls.CLONE_NEWCGROUP),
-    ("time", calls.CLONE_NEWTIME),
+    ("mount", namespaces.CLONE_NEWNS),
+    ("network", namespaces.CLONE_NEWNET),
+    ("pid", namespaces.CLONE_NEWPID),
+    ("ipc", namespaces.CLONE_NEWIPC),
+    ("uts", namespaces.CLONE_NEWUTS),
+    ("cgroup", namespaces.CLONE_NEWCGROUP),
+    ("time", namespaces.CLONE_NEWTIME),
 ):
     GROUP.refused(
         f"unshare a {_kind} namespace",
@@ -36,7 +37,7 @@ for _kind, _flag in (
 GROUP.refused(
     "unshare a user namespace",
     "user_namespaces(7); CVE-2022-0185",
-    lambda _: call("unshare", calls.CLONE_NEWUSER),
+    lambda _: call("unshare", namespaces.CLONE_NEWUSER),
     EPERM,
     ENOSPC,
     calls=("unshare",),
@@ -44,7 +45,7 @@ GROUP.refused(
 GROUP.refused(
     "clone into a user namespace",
     "clone(2); CVE-2022-0185",
-    lambda _: clone(calls.CLONE_NEWUSER),
+    lambda _: clone(namespaces.CLONE_NEWUSER),
     EPERM,
     ENOSPC,
     calls=("clone",),
@@ -52,7 +53,7 @@ GROUP.refused(
 GROUP.refused(
     "clone into user and mount namespaces",
     "clone(2)",
-    lambda _: clone(calls.CLONE_NEWUSER | calls.CLONE_NEWNS),
+    lambda _: clone(namespaces.CLONE_NEWUSER | namespaces.CLONE_NEWNS),
     EPERM,
     ENOSPC,
     calls=("clone",),
@@ -60,7 +61,7 @@ GROUP.refused(
 GROUP.refused(
     "clone3 into a user namespace",
     "clone3(2)",
-    lambda _: clone3(calls.CLONE_NEWUSER),
+    lambda _: clone3(namespaces.CLONE_NEWUSER),
     EPERM,
     ENOSPC,
     ENOSYS,
@@ -71,7 +72,7 @@ GROUP.refused(
 GROUP.refused(
     "clone into a user namespace with high bits set",
     "clone(2); CVE-2019-10063's way",
-    lambda _: clone(calls.CLONE_NEWUSER | 1 << 32),
+    lambda _: clone(namespaces.CLONE_NEWUSER | 1 << 32),
     EPERM,
     ENOSPC,
     calls=("clone",),
@@ -79,7 +80,7 @@ GROUP.refused(
 GROUP.refused(
     "unshare a user namespace with high bits set",
     "unshare(2); CVE-2019-10063's way",
-    lambda _: call("unshare", calls.CLONE_NEWUSER | 1 << 32),
+    lambda _: call("unshare", namespaces.CLONE_NEWUSER | 1 << 32),
     EPERM,
     ENOSPC,
     EINVAL,
@@ -135,15 +136,15 @@ def _join_own(kind: str, flag: int) -> None:
     GROUP.refused(f"setns to the own {kind} namespace", "setns(2)", attempt, EPERM, EINVAL, calls=("setns",))
 
 
-_join_own("mnt", calls.CLONE_NEWNS)
-_join_own("user", calls.CLONE_NEWUSER)
+_join_own("mnt", namespaces.CLONE_NEWNS)
+_join_own("user", namespaces.CLONE_NEWUSER)
 
 
 @GROUP.check("setns by a pidfd of pid 1", "setns(2), pidfd_open(2)", calls=("setns", "pidfd_open"))
 def _join_by_pidfd(_: Surroundings) -> str:
     try:
         descriptor = call("pidfd_open", 1, 0)
-        call("setns", descriptor, calls.CLONE_NEWNS)
+        call("setns", descriptor, namespaces.CLONE_NEWNS)
     except OSError as error:
         require(error.errno in (EPERM, ENOSYS), str(error))
         return error.strerror or ""

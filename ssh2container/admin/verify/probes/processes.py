@@ -15,8 +15,9 @@ from errno import (
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify.calls import call, vector, words
-from ssh2container.admin.verify.probe import Escaped, Group, refusal, require
+from ssh2container.admin.verify.probe import Group, refusal, require
 from ssh2container.admin.verify.surroundings import start_time
+from ssh2container.admin.verify.verdicts import Escaped
 
 if TYPE_CHECKING:
     from ssh2container.admin.verify.surroundings import Surroundings

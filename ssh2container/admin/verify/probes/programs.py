@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.verify.probe import Skipped, require
+from ssh2container.admin.verify.probe import require
+from ssh2container.admin.verify.verdicts import Skipped
+from ssh2container.kernel.process import read_rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 NOT_HERE = 77
 """The helper's exit status where this machine has no such thing, as for Automake's skipped tests."""
-_MOST_BYTES = 65536
 
 
 def spawn(execute: Callable[[], object]) -> tuple[str, int]:
@@ -31,12 +32,10 @@ def spawn(execute: Callable[[], object]) -> tuple[str, int]:
         finally:
             os._exit(127)
     os.close(writer)
-    pieces = []
-    while piece := os.read(reader, _MOST_BYTES):
-        pieces.append(piece)
+    told = read_rest(reader)
     os.close(reader)
     _, status = os.waitpid(child, 0)
-    return b"".join(pieces).decode(errors="backslashreplace"), status
+    return told.decode(errors="backslashreplace"), status
 
 
 def start_helper(surroundings: Surroundings, *arguments: str) -> tuple[str, int]:

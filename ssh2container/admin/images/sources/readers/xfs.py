@@ -11,7 +11,7 @@ import sys
 import tarfile
 from typing import IO, Any
 
-from ssh2container.admin.images.safety import member_path
+from ssh2container.admin.images.unpack.rules import member_path
 
 _HEAD_BYTES = 512
 _VERSION_WITH_FEATURES = 5

@@ -1,0 +1,1 @@
+"""Taking over accounts that exist: what each has and may, what of it is kept, and the way back."""

@@ -1,0 +1,174 @@
+"""From facts about an account to what is done: whom to leave alone, which policy, what ends. Pure."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ssh2container.policy.rules import POWERFUL_GROUPS
+
+if TYPE_CHECKING:
+    from ssh2container.admin.adopt.facts import Facts
+
+KEEP, COPY, MOVE = "keep", "copy", "move"
+HOMES = "/srv/homes"
+"""Where homes are kept unless somebody says otherwise."""
+KEPT, CHANGED, ENDS, OPEN = "kept", "changed", "ends", "open"
+"""What becomes of a thing: as before, otherwise, no longer; or a way past the container that stays open."""
+DEFAULT_SHELL = "/bin/bash"
+_PLAIN = re.compile(r"/[A-Za-z0-9_./+-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the administrator chose: what becomes of homes, below which directory, by which profile.
+
+    leave_groups: take members out of the groups of administrators. force: take over the caller and whoever
+    becomes root by sudo.
+    """
+
+    home: str = MOVE
+    homes: str = HOMES
+    profile: str = ""
+    leave_groups: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A policy that keeps what can be kept, and what of the account it cannot say, in words."""
+
+    text: str
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing about an account: what it is, how it is today and will be, and what became of it."""
+
+    what: str
+    today: str
+    afterwards: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One account that is to be taken over."""
+
+    facts: Facts
+    choice: Choice
+    draft: Draft
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return the account's name."""
+        return self.facts.account.name
+
+    @property
+    def source(self) -> str:
+        """Return where the home of the sessions lies, "" where it stays in its place."""
+        return "" if self.choice.home == KEEP else f"{self.choice.homes}/{self.name}"
+
+
+def reason_against(facts: Facts, choice: Choice, *, caller: str, first: int, last: int) -> str:
+    """Return why an account is left alone, "" where it is to be taken over.
+
+    caller: the name of who asks, "" for root itself. first, last: the uids of people (login.defs(5)).
+    """
+    return (
+        _by_kind(facts, first, last)
+        or _by_rights(facts, choice, caller)
+        or _by_restrictions(facts, choice)
+        or _by_home(facts, choice)
+    )
+
+
+def _by_kind(facts: Facts, first: int, last: int) -> str:
+    account = facts.account
+    if account.uid == 0:
+        return "uid 0 cannot be contained"
+    if not first <= account.uid <= last:
+        return f"uid {account.uid} is a system account's: people have {first} to {last} (login.defs)"
+    if facts.adopted or account.enrolled:
+        return "was taken over already" if facts.adopted else "is contained already"
+    if not account.local:
+        return "is not in /etc/passwd: set the login shell in the directory service, then enable"
+    if not account.has_host_shell:
+        return f"has the login shell {account.shell}, which lets nobody in: nothing is to be taken over"
+    return ""
+
+
+def _by_rights(facts: Facts, choice: Choice, caller: str) -> str:
+    if facts.account.name == caller and not choice.force:
+        return "is you: --force takes you over, too"
+    powerful = facts.account.powerful
+    if powerful and not choice.leave_groups:
+        reasons = ", ".join(f"{name} ({POWERFUL_GROUPS[name]})" for name in powerful)
+        return f"is in {reasons}: --leave-groups takes them out"
+    if facts.becomes_root and not powerful and not choice.force:
+        return "becomes root by a rule of sudo: --force takes over who has one, too"
+    return ""
+
+
+def _by_restrictions(facts: Facts, choice: Choice) -> str:
+    """Return what restricts the account today and would not afterwards: a policy must not open it."""
+    if facts.policy:
+        enable = f"ssh2containerctl enable {shlex.quote(facts.account.name)}"
+        return f"has a policy already ({facts.policy}): {enable}"
+    if choice.profile:
+        return ""
+    if facts.sshd.forced or facts.sshd.chroot:
+        given = ", ".join(
+            f"{word} {value}"
+            for word, value in (("ForceCommand", facts.sshd.forced), ("ChrootDirectory", facts.sshd.chroot))
+            if value
+        )
+        return f"is restricted by sshd's {given}: name what the policy extends (--profile)"
+    if not facts.known_shell:
+        return f"has the login shell {facts.account.shell}, which /etc/shells lacks: name --profile"
+    return ""
+
+
+def _by_home(facts: Facts, choice: Choice) -> str:
+    home = facts.home
+    if home.path in ("", "/"):
+        return f"has the home {home.path or 'of no name'}"
+    if not home.inode:
+        return f"has the home {home.path}, which cannot be looked at: {home.trouble}"
+    if choice.home != KEEP and home.trouble:
+        return f"has the home {home.path}, which cannot be brought along: {home.trouble}; see --home keep"
+    return ""
+
+
+def draft(facts: Facts, choice: Choice) -> Draft:
+    """Return the policy of an account that may do what its shell and its home let it do today."""
+    name, shell = facts.account.name, facts.account.shell or "/bin/sh"
+    lines = [
+        f"# The policy of {name}, by ssh2containerctl adopt. What applies: ssh2containerctl show {name}",
+        f"extends: [{choice.profile or 'shell'}]",
+    ]
+    left_out: list[str] = []
+    if facts.known_shell and shell != DEFAULT_SHELL:
+        if _PLAIN.fullmatch(shell) and _is_inside(shell):
+            lines.append(f"shell: [{', '.join(dict.fromkeys((shell, DEFAULT_SHELL, '/bin/sh')))}]")
+        else:
+            left_out.append(f"the login shell {shell}, which sessions do not see")
+    if choice.home == KEEP:
+        lines += [
+            "# The home on the host: what sessions write to .ssh, .forward and user units acts outside.",
+            'home: {source: "%h"}',
+            "unsafe_host_home: true",
+        ]
+    else:
+        lines.append(f"home: {{source: {choice.homes}/%u}}")
+    return Draft("\n".join(lines) + "\n", tuple(left_out))
+
+
+def _is_inside(path: str) -> bool:
+    """Tell whether sessions with the host's image see a program: they have its /usr."""
+    return os.path.normpath(path).startswith(("/bin/", "/usr/", "/sbin/"))

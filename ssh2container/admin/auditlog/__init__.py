@@ -1,0 +1,1 @@
+"""The audit trail: reading back what sessions wrote to the system's log."""

@@ -1,0 +1,1 @@
+"""The confinement of whatever touches the bytes of an image."""

@@ -1,0 +1,1 @@
+"""The store of images: what is kept, made durable, verified, shifted and collected."""

@@ -1,0 +1,1 @@
+"""The transfer programs that sessions find in any image."""

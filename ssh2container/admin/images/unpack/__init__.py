@@ -1,0 +1,1 @@
+"""Archives into trees: what may come out of them, and how it is written."""

@@ -1,0 +1,1 @@
+"""What the installer makes beside the code: the bundle of hot modules, the skeleton."""

@@ -1,0 +1,1 @@
+"""Learning a seccomp profile from sessions that run."""

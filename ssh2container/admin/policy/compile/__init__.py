@@ -1,0 +1,1 @@
+"""Policies into what a login loads: the loader, and the compiled forms it leaves."""

@@ -1,0 +1,1 @@
+"""What values may stand under a key, and what they come to."""

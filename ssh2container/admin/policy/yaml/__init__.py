@@ -1,0 +1,1 @@
+"""The text of a policy: files read safely, nodes with their places, problems with theirs."""

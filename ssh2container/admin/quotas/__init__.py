@@ -1,0 +1,1 @@
+"""Disk quotas of kept homes, as the file systems have them."""

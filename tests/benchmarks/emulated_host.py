@@ -1,0 +1,20 @@
+"""An emulated machine with systemd for benchmarks, in which the product is installed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from support import emulated
+from support.emulated import TREE, WHEELS, System
+from support.installation import fetch_wheels
+
+
+@contextlib.contextmanager
+def installed() -> Iterator[System]:
+    """Run one until the end of a ``with`` block; :func:`support.emulated.missing` says why none can be."""
+    wheels = f"{emulated.CACHE}/wheels"
+    fetch_wheels(wheels)
+    with System(emulated.releases()[0], wheels) as system:
+        system.run(f"cd {TREE}; ./install.sh --wheels {WHEELS} --reload-sshd").ok()
+        yield system
