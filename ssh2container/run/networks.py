@@ -66,17 +66,14 @@ class Taken(Way):
         self.namespace = namespace
         self._lock = lock
         self._init = 0
-        self._hidden = False
 
     def entered(self, init: int) -> None:
         """Note that the process ``init`` is in it: whoever wants it next waits for the end of that."""
         os.close(self.namespace)
         self.namespace = -1
         self._init = init
-        started = registry.started(init)
-        self._hidden = not started
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{init} {started or _HIDDEN}\n".encode(), 0)
+        os.pwrite(self._lock, f"{init} {registry.started(init) or _HIDDEN}\n".encode(), 0)
 
     def await_ready(self) -> bool:
         """Look at what is inside, now that somebody is. Raises Refusal where an interface is gone."""
@@ -118,7 +115,8 @@ class Taken(Way):
 
     def leave(self) -> None:
         """Give it back."""
-        if self._hidden and self._lock >= 0 and not _exists(self._init):
+        # A mark that stays would count as the next process of that number where /proc hides it.
+        if self._init and self._lock >= 0 and not _exists(self._init):
             os.ftruncate(self._lock, 0)
         for descriptor in (self.namespace, self._lock):
             if descriptor >= 0:
