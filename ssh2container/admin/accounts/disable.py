@@ -35,7 +35,7 @@ def disabling(account: Account, *, restore_shell: bool = False, kill: bool = Fal
     restore_shell: give back the shell that ``enable`` recorded. kill: end the sessions that run.
     Raises :class:`Refusal` when that is asked for and none was recorded, or for who never had our shell.
     """
-    if account.shell not in (SHELL, NOLOGIN) and recorded_shell(account) is None:
+    if never_ours(account):
         raise Refusal(
             f"cannot disable {account.name}",
             f"the login shell is {account.shell or 'none'}, and was never {SHELL}",
@@ -61,6 +61,11 @@ def disabling(account: Account, *, restore_shell: bool = False, kill: bool = Fal
         *taking_back(account),
         *after,
     ]
+
+
+def never_ours(account: Account) -> bool:
+    """Tell who has a shell of their own, and nothing that ``enable`` recorded: there is nothing to take."""
+    return account.shell not in (SHELL, NOLOGIN) and recorded_shell(account) is None
 
 
 def taking_back(account: Account) -> list[Change]:

@@ -59,6 +59,13 @@ def _accounts() -> Iterable[tuple[str, str]]:
             yield entry.pw_name, entry.pw_gecos.partition(",")[0]
 
 
+def _groups() -> Iterable[tuple[str, str]]:
+    """Every group with members that the name service lists for it."""
+    import grp
+
+    yield from ((entry.gr_name, "") for entry in grp.getgrall() if entry.gr_mem)
+
+
 def _sessions(*, containers: bool = False) -> Iterable[tuple[str, str]]:
     from ssh2container.admin.sessions.live import Listing
 
@@ -112,6 +119,7 @@ def services(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 users = _completer(_users)
 accounts = _completer(_accounts)
+groups = _completer(_groups)
 sessions = _completer(_sessions)
 sessions_and_containers = _completer(lambda: _sessions(containers=True))
 profiles = _completer(_profiles)
