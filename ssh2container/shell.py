@@ -54,7 +54,13 @@ def session(
             log.know(kind=request.kind, command=paths.fsdecode(request.command))
         policy = _load(account, log) if load is None else load(account.name, account.groups)
         log.obey(policy.site)
-        log.know(policy=policy.digest, image=policy.image)
+        log.know(policy=policy.digest)
+        if len(policy.values["images"]) > 1:
+            from ssh2container.plan import choice
+
+            request, policy, how = choice.settle(request, policy, environment)
+            log.know(kind=request.kind, command=paths.fsdecode(request.command), image_choice=how)
+        log.know(image=policy.image)
         registry.own.admit(policy)
         policy = policy.expanded(specifier_values(account, log.id))
         if policy.home is not None and policy.home.is_below_users:

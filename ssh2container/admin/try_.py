@@ -12,6 +12,7 @@ from ssh2container.admin.login import as_sshd
 from ssh2container.admin.terminal import aside
 from ssh2container.errors import EXIT_OURS, Refusal, SessionError
 from ssh2container.kernel import names, process, signals
+from ssh2container.plan.choice import VARIABLE
 from ssh2container.policy import store
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
 _KEPT = ("TERM", "LANG", "LC_ALL", "COLORTERM", "TZ")
 
 
-def run(user: str | None, policy: str | None, words: Sequence[str], *, timing: bool = False) -> NoReturn:
+def run(
+    user: str | None, policy: str | None, words: Sequence[str], *, image: str = "", timing: bool = False
+) -> NoReturn:
     """Become ``user`` and run a session of theirs, with the policy file ``policy`` if there is one.
+
+    image: what the session chooses of the policy's images, "" for nothing.
 
     The process ends as the session does. What a session of another user shows reaches root's terminal
     through a filter, and the terminal itself stays out of its reach. Raises SessionError when it cannot
@@ -33,8 +38,8 @@ def run(user: str | None, policy: str | None, words: Sequence[str], *, timing: b
     entry = _entry(user)
     load = store.load if policy is None else _from_file(entry, policy)
     if os.getuid() == 0 and aside.is_needed():
-        _end_as(aside.run(lambda: _run(entry, load, words, timing=timing)))
-    _run(entry, load, words, timing=timing)
+        _end_as(aside.run(lambda: _run(entry, load, words, image, timing=timing)))
+    _run(entry, load, words, image, timing=timing)
 
 
 def _end_as(status: int) -> NoReturn:
@@ -49,6 +54,7 @@ def _run(
     entry: pwd.struct_passwd,
     load: Callable[[str, Sequence[str]], Policy],
     words: Sequence[str],
+    image: str,
     *,
     timing: bool,
 ) -> NoReturn:
@@ -59,6 +65,8 @@ def _run(
     os.environ.update(_environment(entry))
     for name in set(os.environ) - {*_KEPT, *_environment(entry)}:
         del os.environ[name]
+    if image:
+        os.environb[VARIABLE] = os.fsencode(image)
     arguments = [b"-c", os.fsencode(" ".join(words))] if words else []
     signals.block()
     signals.reset()

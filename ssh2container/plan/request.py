@@ -67,9 +67,9 @@ class Request:
             return False
 
     @classmethod
-    def forced_by_key(cls, command: bytes, original: bytes | None) -> Request:
-        """Return the request of a key that forces ``command``; original: what the client asked for."""
-        return cls(_kind(command), command, original)
+    def of_command(cls, command: bytes, forced: bytes | None) -> Request:
+        """Return the request for a ``command`` that is not what sshd handed over; forced: see the class."""
+        return cls(_kind(command), command, forced)
 
     @property
     def transfers(self) -> bool:

@@ -305,6 +305,7 @@ class Policy:
     )  # fmt: skip
 
     image: str
+    """The one of its sessions; the first of several, until one is chosen (``policy.images``)."""
     hostname: str
     user: str
     userns_mode: Literal["auto", "single", "range", "own_range"]
@@ -340,11 +341,10 @@ class Policy:
     """The settings of the installation that the policy was loaded from."""
 
     def __init__(self, values: Values, origins: Mapping[str, tuple[str, int]]) -> None:
-        self._values = values
-        self._origins = origins
-        self.site = None
+        self._values, self._origins, self.site = values, origins, None
         for name in PLAIN:
             setattr(self, name, values[name])
+        self.image = next(iter(values["images"]), self.image)
         for name in LISTS:
             setattr(self, name, tuple(values[name].values()))
         self.limits, self.limits_required = None, values["limits"] == "required"
@@ -493,7 +493,8 @@ class Policy:
         A key that nobody wrote has the origin of the map or list around it, and a map that is written key by
         key that of the strongest file's last key; None: nobody wrote any of it.
         """
-        around, below = key, key + "."
+        around = f"images.{self.image}" if key == "image" and self._values["images"] else key
+        below = key + "."
         while around:
             if around in self._origins:
                 return Origin(*self._origins[around])

@@ -92,7 +92,7 @@ def test_whatever_a_shell_would_read_otherwise_is_a_command(command: bytes) -> N
 )
 def test_a_reserved_word_is_the_first_and_whole(command: bytes, kind: str) -> None:
     assert Request.parse([b"-c", command], {}).kind == kind
-    assert Request.forced_by_key(command, b"x").kind == kind
+    assert Request.of_command(command, b"x").kind == kind
 
 
 @given(arguments=st.lists(WORDS, max_size=4))

@@ -37,9 +37,12 @@ _PHASES = {
 @click.option(
     "--at", type=moment.MOMENT, metavar="TIME", help="Explain a login at TIME: YYYY-MM-DD [HH:MM] [ZONE]."
 )
+@click.option(
+    "--image", default="", metavar="NAME", shell_complete=completing.images, help="Choose one of the images."
+)
 @click.option("--terminal/--no-terminal", default=None, help="Assume a terminal, or none.")
 def command(
-    user: str, words: tuple[str, ...], *, as_json: bool, at: float | None, terminal: bool | None
+    user: str, words: tuple[str, ...], *, as_json: bool, at: float | None, image: str, terminal: bool | None
 ) -> None:
     """Print the plan of a login of USER that runs CMD, or a shell: what is printed is what runs.
 
@@ -49,7 +52,7 @@ def command(
     Exit status: 0 it would run; 125 the container cannot be made; 126 the login would be refused;
     127 there is no such program inside.
     """
-    answer = verdict.of_login(user, words, terminal=terminal, at=at or 0.0)
+    answer = verdict.of_login(user, words, terminal=terminal, at=at or 0.0, image=image)
     error = None if answer.error is None else advised(answer.error, user)
     if as_json:
         told = None if error is None else verdict.describe(error)

@@ -14,6 +14,7 @@ from ssh2container.admin.doctor.sshd import judge
 from ssh2container.admin.sshd import DROP_IN
 from ssh2container.admin.sshd.effective import binary, effective
 from ssh2container.errors import SessionError
+from ssh2container.policy import images
 
 SECTION = "The host"
 
@@ -51,7 +52,9 @@ def command(
         found = account.find(user)
         policy = enable.policy_of(found)
         agent = policy is not None and bool(policy.allow_agent_forwarding)
-        sys.exit(findings.show(list(judge(effective(user, address), agent_allowed=agent)), as_json=as_json))
+        several = policy is not None and len(images.of(policy)) > 1
+        judged = judge(effective(user, address), agent_allowed=agent, images_to_choose=several)
+        sys.exit(findings.show(list(judged), as_json=as_json))
     if refresh and not write and (binary() is None or not drop_in.exists() or not drop_in.is_ours()):
         return
     text = enable.rendered(force_command=force_command)

@@ -21,12 +21,17 @@ SECTION = "Users"
     shell_complete=completing.users,
     help="The user whose session it is (root only; default: the caller).",
 )
+@click.option(
+    "--image", default="", metavar="NAME", shell_complete=completing.images, help="Choose one of the images."
+)
 @click.option("--timing", is_flag=True, help="Report on standard error where the start-up time went.")
 @click.argument("words", nargs=-1, metavar="[-- CMD...]")
-def command(policy: str | None, user: str | None, words: tuple[str, ...], *, timing: bool) -> None:
+def command(
+    policy: str | None, user: str | None, words: tuple[str, ...], *, image: str, timing: bool
+) -> None:
     """Run a session exactly as a login does, without ssh: a shell, or CMD.
 
     CMD is joined with spaces and passed on as one string, as ssh does.
     Exit status: the session's own; 125 the container could not be made, 126 refused, 127 not found.
     """
-    try_.run(user, policy, words, timing=timing)
+    try_.run(user, policy, words, image=image, timing=timing)

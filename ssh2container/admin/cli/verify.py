@@ -26,8 +26,11 @@ _COLOURS = {PASS: "green", WEAK: "cyan", EXPECTED: "blue", SKIPPED: "yellow", FA
 @click.command("verify", short_help="Run the escape probes inside a user's session.")
 @click.argument("user", required=False, shell_complete=completing.users)
 @click.option("--all", "everything", is_flag=True, help="Also list the probes that passed.")
+@click.option(
+    "--image", default="", metavar="NAME", shell_complete=completing.images, help="Choose one of the images."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(user: str | None, *, everything: bool, as_json: bool) -> None:
+def command(user: str | None, *, everything: bool, image: str, as_json: bool) -> None:
     """Open real sessions as USER under the user's own policy and try to break out, in more than 400 ways.
 
     Each attempt is a separate process behind the session's walls. USER defaults to yourself.
@@ -42,7 +45,7 @@ def command(user: str | None, *, everything: bool, as_json: bool) -> None:
         raise click.UsageError("name the USER to verify: root has no sessions")
     name = user or pwd.getpwuid(os.getuid()).pw_name
     with output.progress("verifying") as advance:
-        rows = report.verify(Starter(name), advance)
+        rows = report.verify(Starter(name, image=image), advance)
     numbers = report.counts(rows)
     if as_json:
         made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -287,7 +287,8 @@ def _company(plan: Plan) -> list[tuple[str, str]]:
         )
     if plan.container.per == "user":
         end = f"it ends {spell(linger)} after the last of them" if linger else "the last ends it"
-        found.append(("container_per", f"join the one container of all the user's sessions; {end}"))
+        whose = f"sessions with {plan.container.choice}" if plan.container.choice else "sessions"
+        found.append(("container_per", f"join the one container of all the user's {whose}; {end}"))
     elif plan.container.per == "connection":
         found.append(
             (

@@ -1,3 +1,4 @@
+# Longer than 300 lines: the steps of one login, one after the other.
 """A login up to the last step before its program: runs as the user, for :mod:`.verdict`.
 
 Every step is that of a login, by the same code; ``init`` makes the container and tells whether the
@@ -19,14 +20,14 @@ from ssh2container.admin import reachable
 from ssh2container.admin.login import executable, sparing
 from ssh2container.errors import EXIT_OURS, NotFound, Refusal, SessionError
 from ssh2container.kernel import answering, names, process, signals
-from ssh2container.plan import forwarding
+from ssh2container.plan import choice, forwarding
 from ssh2container.plan.account import Account
 from ssh2container.plan.host import Host, specifier_values
 from ssh2container.plan.make import make
 from ssh2container.plan.program import Program
 from ssh2container.plan.request import FORWARDED, Request
 from ssh2container.plan.sources import Source
-from ssh2container.policy import commands, store
+from ssh2container.policy import commands, images, store
 from ssh2container.policy.policy import Policy
 from ssh2container.record import audit, destination, logs, registry
 from ssh2container.run import first_home, launch, order
@@ -112,9 +113,15 @@ class _Rehearsal:
         access = self.policy.access
         if self.asked["words"] is None:
             wanted = requests(self.policy) if access.login else []
+            chosen = images.of(self.written)
         else:
             wanted = [(line, False) for line in self.asked["words"]]
-        found = [self._answer(line, optional=optional) for line, optional in wanted]
+            chosen = (self.asked["image"],)
+        found = [
+            self._answer(line, image if image != self.written.image else "", optional=optional)
+            for image in chosen
+            for line, optional in wanted
+        ]
         limits = self.written.limits if self.written.limits_required else None
         return {
             "closed": not access.login,
@@ -124,13 +131,16 @@ class _Rehearsal:
             "boots": bool(self.written.values["boot"]),
         }
 
-    def _answer(self, line: str, *, optional: bool) -> dict[str, Any]:
-        found: dict[str, Any] = {"words": line.split(), "optional": optional, "status": 0}
+    def _answer(self, line: str, image: str, *, optional: bool) -> dict[str, Any]:
+        found: dict[str, Any] = {"words": line.split(), "image": image, "optional": optional, "status": 0}
         try:
             request = Request.parse([b"-c", os.fsencode(line)] if line else [], {})
+            written = self.written
+            if image or len(images.of(written)) > 1:
+                request, written, _ = choice.settle(request, written, {choice.VARIABLE: os.fsencode(image)})
             if registry.runtime_directory() is None:
                 registry.own.admit(self.policy)
-            self.policy = self.written.expanded(specifier_values(self.account, SESSION))
+            self.policy = written.expanded(specifier_values(self.account, SESSION))
             home = self._home_to_be()
             host = self._observe(without_home=home is not None)
             wanted = self.asked["terminal"]
@@ -140,9 +150,7 @@ class _Rehearsal:
             if self.asked["explain"]:
                 from ssh2container.admin.login import explain
 
-                found["explained"] = explain.of_plan(
-                    request, self.account, self.written, host, plan
-                ).as_json()
+                found["explained"] = explain.of_plan(request, self.account, written, host, plan).as_json()
             if home is not None:
                 plan = self._in_memory(request, host)
             self._tell(f"making the container for {line or 'a shell'}")

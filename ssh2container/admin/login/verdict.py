@@ -1,3 +1,4 @@
+# Longer than 300 lines: one question, put to one process, and the forms of its one answer.
 """Would this user's login start, and what it asks for run? The one answer that all verbs give.
 
 All who say something about a user's logins ask here, so that none of them says that all is well where one is
@@ -47,9 +48,10 @@ class Answer:
     error: what it says in place of running that, None where it runs; its status is the login's.
     optional: whether the policy offers others beside it, as a list of commands does.
     explained: the plan in words, see :meth:`.explain.Explanation.as_json`; None where there is none.
+    image: the one that was asked for, "" for the policy's first.
     """
 
-    __slots__ = ("error", "explained", "optional", "words")
+    __slots__ = ("error", "explained", "image", "optional", "words")
 
     def __init__(
         self,
@@ -58,8 +60,10 @@ class Answer:
         explained: dict[str, Any] | None = None,
         *,
         optional: bool = False,
+        image: str = "",
     ) -> None:
         self.words = words
+        self.image = image
         self.error = error
         self.explained = explained
         self.optional = optional
@@ -71,9 +75,8 @@ class Answer:
 
     def __str__(self) -> str:
         """Return the request as people say it."""
-        if not self.words:
-            return "a shell"
-        return "sftp" if self.words == SFTP else " ".join(self.words)
+        shown = "sftp" if self.words == SFTP else " ".join(self.words) or "a shell"
+        return f"{shown} in the image {self.image}" if self.image else shown
 
 
 SFTP = ("internal-sftp",)
@@ -118,16 +121,24 @@ class Verdict:
 
 
 def of_login(
-    name: str, words: Sequence[str] = (), *, terminal: bool | None = None, at: float = 0.0
+    name: str,
+    words: Sequence[str] = (),
+    *,
+    terminal: bool | None = None,
+    at: float = 0.0,
+    image: str = "",
 ) -> Answer:
     """Return what a login of the user ``name`` gives that asks for ``words``, with its plan.
+
+    image: the one that it chooses, "" for none.
 
     terminal: whether to assume one; by default a shell has it and a command has not.
     at: when, in seconds since the epoch; 0 for now.
     Raises SessionError when we may not become the user.
     """
     given = " ".join(words)
-    found = _ask(name, {"words": [given], "terminal": terminal, "explain": True, "at": at}, None)
+    question = {"words": [given], "image": image, "terminal": terminal, "explain": True, "at": at}
+    found = _ask(name, question, None)
     return _answer(found["answers"][0]) if "answers" in found else Answer((*words,), _error(found))
 
 
@@ -155,7 +166,8 @@ def can_ask(name: str) -> bool:
 
 def _answer(found: dict[str, Any]) -> Answer:
     error = _error(found) if found["status"] else None
-    return Answer(tuple(found["words"]), error, found.get("explained"), optional=found["optional"])
+    asked = tuple(found["words"])
+    return Answer(asked, error, found.get("explained"), optional=found["optional"], image=found["image"])
 
 
 def _error(found: dict[str, Any]) -> SessionError:

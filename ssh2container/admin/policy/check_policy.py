@@ -10,7 +10,7 @@ from ssh2container.admin.policy import keeping, lint, networks, origins, sums, t
 from ssh2container.admin.policy.yaml.problems import ERROR, WARNING, Problem
 from ssh2container.plan import hooks
 from ssh2container.plan.image import IMAGES
-from ssh2container.policy import rules
+from ssh2container.policy import images, rules
 from ssh2container.policy.merge import merge
 from ssh2container.policy.policy import Policy
 
@@ -57,17 +57,19 @@ def check_policy(
     asked: somebody's logins are looked at too, which say more of the image.
     """
     policy = Policy(*merge(layers))
-    for rule in rules.broken(policy):
+    choices = images.choices(policy)
+    for rule in chain.from_iterable(map(rules.broken, choices)):
         if complete:
             findings.add(at(policy, rule.key, rule.message, sources, allowed=rule.allowed))
         elif rule.key != "home":
             problem = at(policy, rule.key, rule.message, sources, rule.allowed, _INCOMPLETE, WARNING)
             findings.add(problem)
     if complete:
-        refused = (*lint.contradictions(policy), *sums.contradictions(policy), *times.contradictions(policy))
+        of_each = chain.from_iterable(map(lint.contradictions, choices))
+        refused = (*of_each, *sums.contradictions(policy), *times.contradictions(policy))
         for key, message, allowed in refused:
             findings.add(at(policy, key, message, sources, allowed=allowed))
-    weak = (m.of_policy(policy) for m in (lint, networks, sums, times))
+    weak = (*map(lint.of_policy, choices), *(m.of_policy(policy) for m in (networks, sums, times)))
     for key, message, hint in chain.from_iterable(weak):
         findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
     unknown = lint.unknown_filter(policy)
@@ -80,7 +82,7 @@ def check_policy(
             findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
     findings.add(*_of_hooks(policy, sources, here=here, asked=asked))
     if not asked and (here or os.path.isdir(IMAGES)):
-        for key, message, hint in lint.of_image(policy):
+        for key, message, hint in chain.from_iterable(map(lint.of_image, choices)):
             findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
     return policy
 

@@ -9,7 +9,7 @@ from ssh2container.admin.login import verdict
 from ssh2container.admin.policy.yaml.problems import ERROR, WARNING
 from ssh2container.errors import SessionError
 from ssh2container.plan.forwarding import KEY
-from ssh2container.policy import devices
+from ssh2container.policy import devices, images
 from ssh2container.policy.policy import LIMITED
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     """The key to blame ("" for the account), what was found, a hint, the severity."""
 
 _KEYS = {
-    "image": "image",
     "identity-map": "userns_mode",
     "home": "home.source",
     "record": "record.to",
@@ -55,7 +54,7 @@ def _problems(found: Verdict, policy: Policy, *, enrolled: bool) -> Iterator[Fou
     failed = found.failed
     if failed is not None and failed.error is not None:
         error = failed.error
-        what = f"{failed} is refused" if failed.words else "logins are refused"
+        what = f"{failed} is refused" if failed.words or failed.image else "logins are refused"
         # What `enable` is about to make cannot be there before it, nor a key that `compile` makes.
         is_made = error.step == "host-key" or (not enrolled and _ENABLE in error.remedy)
         severity = WARNING if is_made else ERROR
@@ -95,6 +94,7 @@ def _key(answer: Answer, policy: Policy) -> str:
         return next((key for key in LIMITED if policy.values[key] is not None), "blkio_config")
     what = "" if error is None else error.what
     parts = {
+        "image": [images.key(images.choosing(policy, answer.image or policy.image))],
         "hook": [hook.key for hook in policy.hooks if f" {hook.path}" in what],
         "network": [port.key for port in policy.ports if what == f"cannot publish {port}"],
     }

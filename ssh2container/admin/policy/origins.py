@@ -113,7 +113,7 @@ def groups_of(name: str) -> tuple[str, ...]:
 def _add(found: list[Row], policy: Policy, key: str, name: str, indent: int) -> None:
     setting = POLICY.settings.get(key)
     children = POLICY.children(key)
-    if setting is not None and setting.supported is False:
+    if setting is not None and (setting.supported is False or _yields(policy, setting)):
         return
     if setting is not None and (not children or _is_word(policy, setting)):
         found.extend(_setting(policy, setting, name, indent))
@@ -124,6 +124,14 @@ def _add(found: list[Row], policy: Policy, key: str, name: str, indent: int) -> 
     if inside:
         found.append(Row(key, indent, f"{name}:", ""))
         found.extend(inside)
+
+
+def _yields(policy: Policy, setting: Setting) -> bool:
+    """Tell whether the other of two keys that decide the same is the one that holds."""
+    if not setting.rival:
+        return False
+    value, other = policy.values[setting.key], policy.values[setting.rival]
+    return not value if isinstance(value, dict) else bool(other)
 
 
 def _is_word(policy: Policy, setting: Setting) -> bool:

@@ -9,6 +9,7 @@ import sys
 from typing import IO
 
 from ssh2container.errors import Refusal
+from ssh2container.plan.choice import VARIABLE
 from ssh2container.policy.cold import PYTHON
 
 PLACE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -30,10 +31,10 @@ class Starter:
     """Starts sessions of one user.
 
     name: of the user; the caller has to be that user, or root. program: Python text that runs a scenario, for
-    the tests.
+    the tests. image: what the sessions choose of the policy's images, "" for nothing.
     """
 
-    def __init__(self, name: str, program: str = _PROGRAM) -> None:
+    def __init__(self, name: str, program: str = _PROGRAM, *, image: str = "") -> None:
         try:
             self.entry = pwd.getpwnam(name)
         except KeyError:
@@ -43,6 +44,7 @@ class Starter:
                 f"cannot verify {name}", "only root and the user can", f"run as root: verify {name}"
             )
         self._program = program
+        self._image = {VARIABLE.decode(): image} if image else {}
 
     def start(
         self, scenario: str, *, stdin: Stream, stdout: Stream, stderr: Stream = subprocess.PIPE
@@ -77,6 +79,7 @@ class Starter:
                 "SHELL": entry.pw_shell,
                 "PATH": _PATH,
                 "LANG": "C.UTF-8",
+                **self._image,
             },
             **change,
         )

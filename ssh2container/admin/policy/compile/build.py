@@ -12,7 +12,7 @@ from ssh2container.admin.policy.compile import compiler
 from ssh2container.admin.policy.yaml.problems import PolicyError, Problem
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.insider import SET_ID, of_root
-from ssh2container.policy import layers, rules, store
+from ssh2container.policy import images, layers, rules, store
 from ssh2container.policy.filters import INIT, SYS_BOOT
 from ssh2container.policy.merge import merge
 from ssh2container.policy.policy import Policy, Seccomp
@@ -111,7 +111,7 @@ def build_filters(built: Built, places: Places) -> None:
         # Which of them a login needs depends on how the sources are mounted then.
         wanted[policy.seccomp, frozenset(), 0] = None
         wanted[policy.seccomp, frozenset(), stat.S_ISGID] = None
-        if policy.ranged:
+        if any(one.ranged for one in images.choices(policy)):
             wanted[INIT, of_root(policy) & SYS_BOOT, 0] = None
             wanted[policy.seccomp, of_root(policy), 0] = None
             wanted[policy.seccomp, of_root(policy), SET_ID] = None
