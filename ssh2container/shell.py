@@ -44,6 +44,10 @@ def session(
         check_descriptors()
         request = Request.parse(arguments, environment)
         log.know(kind=request.kind, command=paths.fsdecode(request.command))
+        if request.job:
+            from ssh2container.plan import jobs
+
+            log.know(job=jobs.number_of(request))
         registry.own.take(log.id, registration(request, environment))
         account = Account.current(environment)
         log.know(user=account.name)
@@ -55,6 +59,9 @@ def session(
         policy = _load(account, log) if load is None else load(account.name, account.groups)
         log.obey(policy.site)
         log.know(policy=policy.digest)
+        if request.job:
+            request = jobs.of_policy(request, account, policy)
+            log.know(command=paths.fsdecode(request.command))
         if len(policy.values["images"]) > 1:
             from ssh2container.plan import choice
 

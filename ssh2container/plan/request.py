@@ -16,6 +16,8 @@ MARK = b"SSH2CONTAINER_SSHD"
 
 RESERVED = b"ssh2container-"
 """What a request for something of ours begins with."""
+JOB = b"--job="
+"""How a job's one argument begins (``schedule``). No client comes by it: sshd gives ``-c`` or nothing."""
 FORWARDED = {b"ssh2container-sshd": "sshd", b"ssh2container-connect": "connect"}
 """First word -> kind of what leads into the container: an sshd there, a connection to a place there."""
 
@@ -23,7 +25,7 @@ _SFTP_PROGRAMS = (b"internal-sftp", b"sftp-server")
 _TRANSFERS = (b"scp", b"rsync", b"git-upload-pack", b"git-receive-pack")
 _SHELL_CHARACTERS = frozenset(b";&|<>()$`\\\"'*?[]{}~#!\n\r\0")
 
-USAGE = "usage: ssh2container [-l | --login | -c COMMAND | --version | --help]"
+USAGE = "usage: ssh2container [-l | --login | -c COMMAND | --job=JOB | --version | --help]"
 
 
 class Request:
@@ -33,14 +35,16 @@ class Request:
     command: the client's string, byte for byte; empty when kind is "login".
     forced: the client's own string when sshd's configuration or the key forced ``command`` upon
         it; the payload finds it in SSH_ORIGINAL_COMMAND.
+    job: the mark of the policy's job that it is, "" for anybody else's; its command is in the policy.
     """
 
-    __slots__ = ("command", "forced", "kind")
+    __slots__ = ("command", "forced", "job", "kind")
 
-    def __init__(self, kind: str, command: bytes = b"", forced: bytes | None = None) -> None:
+    def __init__(self, kind: str, command: bytes = b"", forced: bytes | None = None, job: str = "") -> None:
         self.kind = kind
         self.command = command
         self.forced = forced
+        self.job = job
 
     @classmethod
     def parse(cls, arguments: Sequence[bytes], environment: Mapping[bytes, bytes]) -> Request:
@@ -55,6 +59,10 @@ class Request:
             if original is None:
                 return cls("login")
             return cls(_kind(original), original)
+        if len(arguments) == 1 and arguments[0].startswith(JOB) and b"SSH_CONNECTION" not in environment:
+            job = arguments[0][len(JOB) :].decode("ascii", "replace")
+            if job:
+                return cls("command", job=job)
         shown = b" ".join(arguments)[:80].decode("utf-8", "replace")
         raise Refusal(f"cannot run with the arguments {shown!r}", "this is a login shell", USAGE, "request")
 

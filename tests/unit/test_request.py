@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssh2container.errors import EXIT_REFUSED, Refusal
-from ssh2container.plan.request import SENTINEL, Request
+from ssh2container.plan.request import FORWARDED, JOB, SENTINEL, Request
 
 WORDS = st.binary(max_size=40).map(lambda word: word.replace(b"\0", b""))
 
@@ -36,7 +36,7 @@ def test_the_option_decides_and_not_the_variable(command: bytes, original: bytes
 def test_with_the_sentinel_the_variable_is_the_request(original: bytes) -> None:
     request = Request.parse([b"-c", SENTINEL], {b"SSH_ORIGINAL_COMMAND": original})
     assert (request.command, request.forced) == (original, None)
-    assert request.kind in ("command", "sftp")
+    assert request.kind in ("command", "sftp", *FORWARDED.values())
 
 
 def test_the_sentinel_without_the_variable_is_a_login() -> None:
@@ -100,6 +100,9 @@ def test_everything_else_is_refused_on_one_line(arguments: list[bytes]) -> None:
     known = arguments in ([], [b"-l"], [b"--login"])
     if known or (len(arguments) == 2 and arguments[0] in (b"-c", b"-lc")):
         Request.parse(arguments, {})
+        return
+    if len(arguments) == 1 and arguments[0].startswith(JOB) and arguments[0] != JOB:
+        assert Request.parse(arguments, {}).job
         return
     with pytest.raises(Refusal) as caught:
         Request.parse(arguments, {})

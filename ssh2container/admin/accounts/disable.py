@@ -17,6 +17,7 @@ from ssh2container.admin.accounts.account_changes import (
 from ssh2container.admin.accounts.grants import RevokeRange
 from ssh2container.admin.accounts.home_quota import TakeQuota
 from ssh2container.admin.accounts.idmapped import HideImages
+from ssh2container.admin.accounts.jobs import TakeJobs
 from ssh2container.admin.accounts.networks import RemoveNetworks
 from ssh2container.admin.accounts.nosuid import HonourSetId
 from ssh2container.admin.accounts.runtime import RemoveRuntimeDirectory, entry_of
@@ -73,6 +74,7 @@ def taking_back(account: Account) -> list[Change]:
     return [
         RemoveFile(entry_of(account.uid)),
         RemoveRuntimeDirectory(account),
+        TakeJobs(account.name),
         LiftLimits(account.uid, account.name),
         HideImages(account),
         RemoveNetworks(account.uid, account.name),

@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.account import RECORDS, enrolled_names, find
-from ssh2container.admin.accounts import host_key, slices
+from ssh2container.admin.accounts import host_key, jobs, slices
 from ssh2container.admin.accounts.account_changes import recorded_name
 from ssh2container.admin.accounts.enable import policy_of
 from ssh2container.admin.accounts.home_quota import TakeQuota
@@ -91,7 +91,17 @@ def leftovers() -> list[Change]:
     Raises SessionError where the name service does not answer: then nobody knows which are gone.
     """
     keys = [RemoveFile(path) for path in host_key.left_behind()]
-    return [*_runtime(), *_entries(), *_limits(), *_networks(), *keys, *_records(), *_quotas(), *_homes()]
+    return [
+        *_runtime(),
+        *_entries(),
+        *_limits(),
+        *_jobs(),
+        *_networks(),
+        *keys,
+        *_records(),
+        *_quotas(),
+        *_homes(),
+    ]
 
 
 def _runtime() -> Iterator[Change]:
@@ -112,6 +122,16 @@ def _limits() -> Iterator[Change]:
     for uid in slices.uids():
         if not _has_account(uid):
             yield slices.LiftLimits(uid, recorded_name(uid) or f"uid {uid}")
+
+
+def _jobs() -> Iterator[Change]:
+    """Yield what takes the jobs of names away that are nobody's any more."""
+    for name in sorted(set(jobs.in_place().values())):
+        try:
+            pwd.getpwnam(name)
+        except (KeyError, ValueError):
+            names.require_unknown(names.USER, name)
+            yield jobs.TakeJobs(name)
 
 
 def _networks() -> Iterator[Change]:

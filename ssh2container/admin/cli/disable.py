@@ -41,15 +41,15 @@ def command(
     """Set USER's login shell to /usr/sbin/nologin.
 
     The user stays in the group ssh2container: sshd still gives a user with nologin port forwarding and
-    internal-sftp, and the drop-in closes both for the group. The policy and the home stay, limits,
-    quota and networks are taken back. Running sessions continue, and are listed; --kill ends them (asks,
+    internal-sftp, and the drop-in closes both for the group. The policy and the home stay; limits, quota,
+    networks and jobs are taken back. Running sessions continue, and are listed; --kill ends them (asks,
     waits 10 s, kills).
 
     --group disables all members of a group, also those whose first group it is, and prints a table of what
     became of each. Root and system accounts are left alone; whom it fails for keeps no other.
 
     --gone removes what deleted accounts have left: runtime directories, tmpfiles.d entries, records, limits,
-    quotas, networks and host keys; their kept homes are given to root.
+    jobs, quotas, networks and host keys; their kept homes are given to root.
 
     Exit status: 0 done, 1 it failed, 126 refused.
     """

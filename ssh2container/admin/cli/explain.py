@@ -90,6 +90,10 @@ def _show(explained: dict[str, Any]) -> None:
     for one in explained["meanwhile"]:
         out.print(f"      {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
     _show_what_it_comes_to(out, explained)
+    if explained["schedule"]:
+        out.print("[bold]Jobs, each a login of its own[/]")
+    for one in explained["schedule"]:
+        out.print(f"      {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
 
 
 def _show_what_it_comes_to(out: Console, explained: dict[str, Any]) -> None:

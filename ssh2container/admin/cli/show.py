@@ -7,7 +7,7 @@ from rich.text import Text
 
 from ssh2container.admin.account import advised
 from ssh2container.admin.cli import completing, output
-from ssh2container.admin.login import verdict
+from ssh2container.admin.login import jobs, verdict
 from ssh2container.admin.policy import origins
 from ssh2container.errors import Refusal, printable
 from ssh2container.policy import store
@@ -43,7 +43,9 @@ def command(user: str, groups: tuple[str, ...], *, changed: bool, as_json: bool)
         rows = origins.without_defaults(rows)
     if as_json:
         values = {row.key: {"yaml": row.value(), "origin": row.origin} for row in rows if row.origin}
-        output.print_report({"user": user, "digest": policy.digest, "values": values})
+        output.print_report(
+            {"user": user, "digest": policy.digest, "values": values, "schedule": jobs.described(policy)}
+        )
         return
     if not groups and verdict.can_ask(user):
         failed = verdict.of_user(user).failed
@@ -55,3 +57,5 @@ def command(user: str, groups: tuple[str, ...], *, changed: bool, as_json: bool)
         if row.origin:
             written.stylize("dim", line.rindex("# " + printable(row.origin)))
         out.print(written)
+    for job in jobs.described(policy):
+        out.print(Text(printable(f"# {job['describe']}"), "dim"))

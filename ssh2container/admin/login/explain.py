@@ -6,7 +6,7 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.login import openings, units
+from ssh2container.admin.login import jobs, openings, units
 from ssh2container.kernel import namespaces, private_network
 from ssh2container.plan import forwarding, private, whole
 from ssh2container.plan.greeting import spell
@@ -144,6 +144,7 @@ class Explanation:
             "weaker": [{"key": key, "means": means, "origin": place} for key, means, place in self.weaker],
             "units": units.less_protected(self.plan),
             "costs": [{"key": key, "describe": words} for key, words in self.costs],
+            "schedule": jobs.described(self.policy),
         }
 
 

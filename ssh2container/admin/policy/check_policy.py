@@ -6,7 +6,7 @@ import os
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.policy import keeping, lint, networks, origins, sums, times
+from ssh2container.admin.policy import jobs, keeping, lint, networks, origins, sums, times
 from ssh2container.admin.policy.yaml.problems import ERROR, WARNING, Problem
 from ssh2container.plan import hooks
 from ssh2container.plan.image import IMAGES
@@ -66,8 +66,8 @@ def check_policy(
             findings.add(problem)
     if complete:
         of_each = chain.from_iterable(map(lint.contradictions, choices))
-        refused = (*of_each, *sums.contradictions(policy), *times.contradictions(policy))
-        for key, message, allowed in refused:
+        of_all = (m.contradictions(policy) for m in (sums, times, jobs))
+        for key, message, allowed in (*of_each, *chain.from_iterable(of_all)):
             findings.add(at(policy, key, message, sources, allowed=allowed))
     weak = (*map(lint.of_policy, choices), *(m.of_policy(policy) for m in (networks, sums, times)))
     for key, message, hint in chain.from_iterable(weak):
@@ -78,13 +78,20 @@ def check_policy(
         message, allowed, hint = unknown
         findings.add(at(policy, "seccomp.profile", message, sources, allowed, hint, severity))
     if here:
-        for key, message, hint in networks.of_host(policy):
-            findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
+        findings.add(*_of_host(policy, sources))
     findings.add(*_of_hooks(policy, sources, here=here, asked=asked))
     if not asked and (here or os.path.isdir(IMAGES)):
         for key, message, hint in chain.from_iterable(map(lint.of_image, choices)):
             findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
     return policy
+
+
+def _of_host(policy: Policy, sources: dict[str, Source]) -> Iterator[Problem]:
+    """Yield what this host has not that the policy needs: networks, mail and who runs jobs."""
+    for key, message, hint in chain(networks.of_host(policy), jobs.unscheduled(policy)):
+        yield at(policy, key, message, sources, hint=hint, severity=WARNING)
+    for key, message, hint in jobs.unmailed(policy):
+        yield at(policy, key, message, sources, hint=hint)
 
 
 def _of_hooks(policy: Policy, sources: dict[str, Source], *, here: bool, asked: bool) -> Iterator[Problem]:
