@@ -161,6 +161,10 @@ stop_units() {
         done
         act 'stop the units' systemctl stop ssh2container-compile.path ssh2container-record.socket \
             ssh2container-record.service ssh2container-image-update.timer ssh2container-runtime.service
+        # Versions before had none, and whoever wants it has enabled it himself.
+        if [[ -e /usr/lib/systemd/system/ssh2container-metrics.timer ]]; then
+            act 'disable ssh2container-metrics.timer' systemctl disable --now ssh2container-metrics.timer
+        fi
     fi
     if [[ -e /etc/apparmor.d/ssh2container ]] && have apparmor_parser &&
         [[ $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) == Y ]]; then

@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 import functools
 import gzip
+import hashlib
 import io
 import lzma
 import os
@@ -39,7 +40,75 @@ _OPENERS = {"": open, ".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 _ROTATED = re.compile(r"(?:\.(?P<number>\d{1,5})|-(?P<date>\d{8}(?:-\d{1,12})?))(?P<packed>\.gz|\.xz|\.bz2|)")
 """How logrotate(8) names what it moves away: by number, or by date under ``dateext``."""
 _MOST_LOOKS = 10
+_HEAD = 4096
 _DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
+
+
+class Place:
+    """A place in a log: of the piece that it is in, a digest of the beginning, and how far, in characters.
+
+    A piece has the same beginning wherever it is rotated to, packed or not, and a new one has another.
+    """
+
+    __slots__ = ("at", "beginning", "length")
+
+    def __init__(self, beginning: str, length: int, at: int) -> None:
+        """length: so many characters :attr:`beginning` is the digest of; at: so many have been read."""
+        self.beginning = beginning
+        self.length = length
+        self.at = at
+
+    def is_in(self, text: str) -> bool:
+        """Tell whether ``text`` is the beginning of its piece, as far as it is known."""
+        return len(text) >= self.length > 0 and _digest(text[: self.length]) == self.beginning
+
+
+def follow(after: Place | None) -> Iterator[tuple[Place, bool, tuple[str, float, str]]]:
+    """Yield every line since ``after`` with the place behind it; of lines of others, empty ones.
+
+    after: None for all. Whether it was found is told with each line: if not, all pieces are gone through.
+    Raises SessionError.
+    """
+    with contextlib.ExitStack() as stack:
+        pieces = [stack.enter_context(piece) for piece in _all_opened(_base())]
+        heads = [piece.read(_HEAD) for piece in pieces]
+        known = [at for at, head in enumerate(heads) if after is not None and after.is_in(head)]
+        for piece, head in [*zip(pieces, heads, strict=True)][known[-1] if known else 0 :]:
+            skipped = after.at if after is not None and after.is_in(head) else 0
+            piece.seek(0)
+            place = Place(_digest(head), len(head), skipped)
+            while skipped and (read := piece.read(min(skipped, _HEAD))):
+                skipped -= len(read)
+            for line in _of_followed(piece, place):
+                yield place, bool(known), line
+
+
+def _of_followed(piece: IO[str], place: Place) -> Iterator[tuple[str, float, str]]:
+    try:
+        for line in piece:
+            if not line.endswith("\n"):
+                break  # it is being written
+            place.at += len(line)
+            match = _LINE.match(line) if _MARK in line else None
+            when = match["time"] if match else ""
+            yield when, moment(when) if when else 0.0, match["text"] if match else ""
+    except _DAMAGED as error:
+        raise _unreadable(_name(piece), getattr(error, "strerror", "") or str(error)) from None
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _base() -> str:
+    """Return the first of :data:`FILES` that there is, or its rotated pieces. Raises SessionError."""
+    for path in FILES:
+        if _pieces(path):
+            return path
+    raise SessionError(
+        "cannot find the system log", "neither a journal nor " + ", ".join(FILES) + " exists",
+        "name a file: --file PATH", "log",
+    )  # fmt: skip
 
 
 def lines(paths: Sequence[str], since: float, until: float) -> Iterator[tuple[str, float, str]]:
@@ -50,16 +119,7 @@ def lines(paths: Sequence[str], since: float, until: float) -> Iterator[tuple[st
 
     Raises SessionError when there is nothing to read, or a file cannot be read.
     """
-    if paths:
-        pieces = [_opened(path) for path in paths]
-    else:
-        base = next((path for path in FILES if _pieces(path)), "")
-        if not base:
-            raise SessionError(
-                "cannot find the system log", "neither a journal nor " + ", ".join(FILES) + " exists",
-                "name a file: --file PATH", "log",
-            )  # fmt: skip
-        pieces = _all_opened(base)
+    pieces = [_opened(path) for path in paths] if paths else _all_opened(_base())
     with contextlib.ExitStack() as stack:
         for piece in pieces:
             stack.enter_context(piece)

@@ -38,6 +38,7 @@ _OF_EVERY_RECORD = frozenset((
 ))  # fmt: skip
 """What says whose session it is, and not what happened."""
 _FIELD = re.compile(r'(?P<name>[a-z_]+)=(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>\S*))')
+_CURSOR = re.compile(r'"__CURSOR"\s*:\s*"([^"\\]*)"')
 _BETWEEN = re.compile(r" ?([a-z_]+)=")
 
 
@@ -136,8 +137,11 @@ def records(
 
     Raises SessionError when there is nothing to read, or nobody understands ``since`` or ``until``.
     """
-    if not paths and os.path.isdir("/run/systemd/journal") and shutil.which("journalctl"):
-        yield from _journal(since, until)
+    if not paths and has_journal():
+        options = [f"--since={since}"] if since else []
+        options += [f"--until={until}"] if until else []
+        for line in journal(*options):
+            yield from _journal_entry(line)
         return
     bounds = [files.seconds(when) if when else 0.0 for when in (since, until)]
     of_others = re.compile(f"event=(?!(?:{'|'.join(map(re.escape, events))})(?: |$))") if events else None
@@ -146,10 +150,42 @@ def records(
             yield Record(when, parse(text), at=at)
 
 
-def _journal(since: str, until: str) -> Iterator[Record]:
+def followed(after: dict[str, Any], last: float) -> Iterator[tuple[dict[str, Any], Record | None]]:
+    """Yield the records of this machine's log that are new, each with the place behind it, for the next time.
+
+    after: such a place, {} for everything. last: the time of the last record before, in seconds since 1970:
+    where ``after`` is no more, or is one of another kind of log, what is not younger is no news.
+    A place without a record is one further in the log. Raises SessionError.
+    """
+    if has_journal():
+        cursor, is_known = str(after.get("cursor", "")), False
+        # Not --after-cursor: where that entry is no more, it leaves out the one that came next.
+        for line in journal(*([f"--cursor={cursor}"] if cursor else [])):
+            found = _CURSOR.search(line)
+            if found is None:
+                continue
+            if found[1] == cursor:
+                is_known = True
+                continue
+            for record in _journal_entry(line):
+                yield {"cursor": found[1]}, record if is_known or record.at > last else None
+        return
+    place = files.Place(**after) if after and "cursor" not in after else None
+    for at, is_known, (when, seconds, text) in files.follow(place):
+        is_new = bool(text) and (is_known or seconds > last)
+        behind = {name: getattr(at, name) for name in files.Place.__slots__}
+        yield behind, Record(when, parse(text), at=seconds) if is_new else None
+
+
+def has_journal() -> bool:
+    """Tell whether the journal is this machine's log."""
+    return os.path.isdir("/run/systemd/journal") and shutil.which("journalctl") is not None
+
+
+def journal(*options: str) -> Iterator[str]:
+    """Yield entries of the journal under our name, as JSON. Raises SessionError."""
     command = ["journalctl", "--quiet", "--no-pager", "--output=json", f"--identifier={files.IDENTIFIER}"]
-    command += [f"--since={since}"] if since else []
-    command += [f"--until={until}"] if until else []
+    command += options
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -160,8 +196,7 @@ def _journal(since: str, until: str) -> Iterator[Record]:
     ) as reader:
         assert reader.stdout is not None  # noqa: S101 - for the type checker
         assert reader.stderr is not None  # noqa: S101
-        for line in reader.stdout:
-            yield from _journal_entry(line)
+        yield from reader.stdout
         said = reader.stderr.read().strip()
     if reader.returncode:
         raise SessionError("journalctl failed", said or f"status {reader.returncode}", "", "log")

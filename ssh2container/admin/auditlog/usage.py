@@ -105,7 +105,7 @@ class Usage:
             if not asked:
                 return
             self.seen |= asked
-        used = _used(fields, event) if user and record.at > 0 else None
+        used = of_record(fields) if user and record.at > 0 else None
         if used is None:
             self.bad += 1
             return
@@ -137,8 +137,9 @@ class Usage:
         return tuple(values[name] for name in self._by)
 
 
-def _used(fields: dict[str, str], event: str) -> Figures | None:
-    """Return what a record adds, None where it cannot be believed."""
+def of_record(fields: dict[str, str]) -> Figures | None:
+    """Return what a record of :data:`EVENTS` adds, None where it cannot be believed."""
+    event = fields["event"]
     try:
         if event == "transfer":
             return {_TRANSFERRED[fields["direction"]]: _number(fields["size"])} if "size" in fields else {}
