@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from ssh2container.admin.account import advised
 from ssh2container.admin.cli import completing, moment, output
-from ssh2container.admin.login import verdict
+from ssh2container.admin.login import summary, verdict
 from ssh2container.errors import printable
 
 SECTION = "Policies"
@@ -64,8 +64,15 @@ def command(
         sys.exit(answer.status)
 
 
+def print_summary(out: Console, lines: dict[str, str]) -> None:
+    """Print what the user can do, a line for each thing."""
+    for beginning, words in summary.text(lines):
+        out.print(f"[bold]{beginning}[/] {_plain(words)}")
+
+
 def _show(explained: dict[str, Any]) -> None:
     out = output.console()
+    print_summary(out, explained["summary"])
     out.print(f"[bold]New namespaces:[/] {', '.join(explained['namespaces'])}")
     phase = reason = ""
     for number, step in enumerate(explained["operations"], 1):

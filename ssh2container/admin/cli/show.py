@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 from rich.text import Text
 
 from ssh2container.admin.account import advised
-from ssh2container.admin.cli import completing, output
+from ssh2container.admin.cli import completing, explain, output
 from ssh2container.admin.login import jobs, verdict
 from ssh2container.admin.policy import origins
-from ssh2container.errors import Refusal, printable
+from ssh2container.errors import Refusal, SessionError, printable
 from ssh2container.policy import store
 
 SECTION = "Policies"
@@ -22,18 +24,28 @@ SECTION = "Policies"
     "groups",
     multiple=True,
     metavar="GROUP",
+    shell_complete=completing.groups,
     help="Show it as for a member of GROUP (repeatable), instead of the user's own groups.",
 )
 @click.option("--changed", is_flag=True, help="Leave out built-in defaults.")
+@click.option("--summary", is_flag=True, help="Say in a few lines what USER can do, as explain begins.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(user: str, groups: tuple[str, ...], *, changed: bool, as_json: bool) -> None:
+def command(user: str, groups: tuple[str, ...], *, changed: bool, summary: bool, as_json: bool) -> None:
     """Show the effective policy of USER as YAML, with the file and line that decided each value.
 
     If logins would be refused all the same, for example because the image is missing, a line on standard
     error says so.
 
-    Exit status: 0 shown, 126 the user has no valid policy.
+    --summary says by what the user enters, what runs, what is seen, kept, reached, limited and recorded, and
+    when logins are open. A login is rehearsed for it, so only root and the user can have it.
+
+    Exit status: 0 shown, 126 the user has no valid policy; with --summary that of a login.
     """
+    if summary:
+        if groups or changed:
+            raise click.UsageError("--summary is of a login: it takes neither --group nor --changed")
+        _summarize(user, as_json=as_json)
+        return
     try:
         policy = store.load(user, groups or origins.groups_of(user))
     except Refusal as error:
@@ -59,3 +71,20 @@ def command(user: str, groups: tuple[str, ...], *, changed: bool, as_json: bool)
         out.print(written)
     for job in jobs.described(policy):
         out.print(Text(printable(f"# {job['describe']}"), "dim"))
+
+
+def _summarize(user: str, *, as_json: bool) -> None:
+    """Print what ``explain`` begins with, of the first kind of login that the policy allows."""
+    found = verdict.of_user(user, explain=True)
+    if not found.answers:
+        raise Refusal(f"{user} cannot log in", "access.login is false, or access allows nothing")
+    answer = next((one for one in found.answers if one.explained is not None), found.answers[0])
+    if answer.explained is None:
+        raise advised(answer.error or SessionError(f"there is no plan of {user}'s logins"), user)
+    if as_json:
+        output.print_report({"user": user, "summary": answer.explained["summary"], "status": answer.status})
+    else:
+        explain.print_summary(output.console(), answer.explained["summary"])
+    if answer.error is not None:
+        output.failure(advised(answer.error, user))
+        sys.exit(answer.status)

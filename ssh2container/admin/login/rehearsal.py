@@ -96,15 +96,15 @@ def _describe(error: SessionError) -> dict[str, Any]:
 
 class _Rehearsal:
     def __init__(self, report: int, asked: dict[str, Any], made_of: Any) -> None:  # noqa: ANN401
-        self.report = report
-        self.asked = asked
+        self.report, self.asked = report, asked
         self._tell("looking the user up")
         self.account = Account.current(os.environb)
         self._tell(f"looking at {self.account.home}")
         reachable.require_home(self.account.name, self.account.home)
         self._tell("loading the policy")
         self.written = self.policy = _load(self.account, made_of)
-        self.policy.access.times = (times := self.policy.access.times) and times.as_of(asked["at"])
+        self.times = self.policy.access.times
+        self.policy.access.times = self.times and self.times.as_of(asked["at"])
 
     def _tell(self, where: str) -> None:
         os.write(self.report, where.encode("utf-8", "backslashreplace").replace(b"\n", b" ") + b"\n")
@@ -148,9 +148,12 @@ class _Rehearsal:
             host.home = home or host.home
             plan = make(request, self.account, self.policy, host, _GIVEN)
             if self.asked["explain"]:
-                from ssh2container.admin.login import explain
+                from ssh2container.admin.login import explain, summary
 
                 found["explained"] = explain.of_plan(request, self.account, written, host, plan).as_json()
+                found["explained"]["summary"] = summary.of(
+                    self.policy, plan, self.times, images.of(self.written)
+                )
             if home is not None:
                 plan = self._in_memory(request, host)
             self._tell(f"making the container for {line or 'a shell'}")

@@ -142,13 +142,13 @@ def of_login(
     return _answer(found["answers"][0]) if "answers" in found else Answer((*words,), _error(found))
 
 
-def of_user(name: str, policy: Policy | None = None) -> Verdict:
+def of_user(name: str, policy: Policy | None = None, *, explain: bool = False) -> Verdict:
     """Return what all logins give that the policy of the user ``name`` allows.
 
-    policy: what would be the user's, in place of the one that a login loads.
+    policy: what would be the user's, in place of the one that a login loads. explain: with their plans.
     It is about a moment at which the account is open. Raises SessionError when we may not become the user.
     """
-    found = _ask(name, {"words": None, "terminal": None, "explain": False, "at": None}, policy)
+    found = _ask(name, {"words": None, "terminal": None, "explain": explain, "at": None}, policy)
     if "answers" not in found:
         return Verdict(name, [Answer((), _error(found))])
     return Verdict(name, [_answer(answer) for answer in found["answers"]], closed=found["closed"])
