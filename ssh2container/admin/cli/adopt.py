@@ -95,7 +95,7 @@ def command(
     nobody logs in to, who is contained already, administrators and yourself are left alone, each with a line
     that says why. --undo gives an account back as it was, whenever a run was interrupted.
 
-    Exit status: 0 done, 1 it failed, 126 refused.
+    Exit status: 0 done, 1 it failed for a user, 125 only root may, 126 a user was refused.
     """
     if os.geteuid() != 0:
         raise SessionError("cannot take accounts over", "only root may", "run it with sudo", "adopt")

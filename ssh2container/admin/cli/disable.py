@@ -51,7 +51,7 @@ def command(
     --gone removes what deleted accounts have left: runtime directories, tmpfiles.d entries, records, limits,
     jobs, quotas, networks and host keys; their kept homes are given to root.
 
-    Exit status: 0 done, 1 it failed, 126 refused.
+    Exit status: 0 done, 1 it failed for a user, 126 a user was refused.
     """
     if group:
         if users or gone:

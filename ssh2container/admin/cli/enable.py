@@ -59,7 +59,7 @@ def command(
     --group enables all members of a group, also those whose first group it is, and prints a table of what
     became of each. Root, system accounts and yourself are left alone; whom it fails for keeps no other.
 
-    Exit status: 0 done, 1 it failed, 126 refused.
+    Exit status: 0 done, 1 it failed for a user, 126 a user was refused.
     """
     if runtime:
         sys.exit(_at_boot())

@@ -9,7 +9,7 @@ import click
 from ssh2container.admin import account
 from ssh2container.admin.accounts import drop_in, enable
 from ssh2container.admin.change import Change, WriteFile, carry_out
-from ssh2container.admin.cli import enrolment, findings, output
+from ssh2container.admin.cli import completing, enrolment, findings, output
 from ssh2container.admin.doctor.sshd import judge
 from ssh2container.admin.sshd import DROP_IN
 from ssh2container.admin.sshd.effective import binary, effective
@@ -30,7 +30,12 @@ SECTION = "The host"
     default=None,
     help="ForceCommand, or none (then sftp has to be external). Default: as in the installed file.",
 )
-@click.option("--user", metavar="USER", help="Instead, evaluate sshd's configuration for USER.")
+@click.option(
+    "--user",
+    metavar="USER",
+    shell_complete=completing.users,
+    help="Instead, evaluate sshd's configuration for USER.",
+)
 @click.option("--address", default="127.0.0.1", metavar="IP", help="With --user: where the user comes from.")
 @click.option("--json", "as_json", is_flag=True, help="With --user: print JSON.")
 def command(
@@ -46,7 +51,8 @@ def command(
 ) -> None:
     """Print the sshd_config drop-in that the policies need.
 
-    Exit status: 0 done; 1 it failed; with --user 1 for warnings, 2 for an open way around the shell.
+    Exit status: 0 done, 1 it failed, or there are warnings for --user, 3 a way around the shell is open to
+    --user, 125 there is no such user.
     """
     if user:
         found = account.find(user)

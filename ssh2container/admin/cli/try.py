@@ -32,6 +32,8 @@ def command(
     """Run a session exactly as a login does, without ssh: a shell, or CMD.
 
     CMD is joined with spaces and passed on as one string, as ssh does.
-    Exit status: the session's own; 125 the container could not be made, 126 refused, 127 not found.
+
+    Exit status: the session's own; 125 the container could not be made, 126 refused, 127 there is no such
+    program.
     """
     try_.run(user, policy, words, image=image, timing=timing)

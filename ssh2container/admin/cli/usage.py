@@ -34,7 +34,9 @@ _KIB, _MIB = 1 << 10, 1 << 20
 
 @click.command("usage", short_help="Show who used how much, and when.")
 @click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completing.users)
-@click.option("--group", default="", metavar="GROUP", help="All members of a group.")
+@click.option(
+    "--group", default="", metavar="GROUP", shell_complete=completing.groups, help="All members of a group."
+)
 @click.option("--since", default="", metavar="TIME", help="Count from here, e.g. yesterday or 2026-01-31.")
 @click.option("--until", default="", metavar="TIME", help="Count to here.")
 @click.option(

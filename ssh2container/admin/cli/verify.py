@@ -38,8 +38,8 @@ def command(user: str | None, *, everything: bool, image: str, as_json: bool) ->
     Results: "pass"; "weak pass", refused only because this kernel or image lacks what is attacked;
     "expected-by-policy", with the key that allows it; "skipped", with the reason; "fail".
 
-    Exit status: 0 nothing failed, 1 an attempt succeeded, 125 no session could be opened, 126 there
-    is no such user, or only root may.
+    Exit status: 0 nothing failed, 1 an attempt succeeded, 125 no session could be opened, 126 there is no
+    such user, or only root may.
     """
     if not user and os.getuid() == 0:
         raise click.UsageError("name the USER to verify: root has no sessions")
