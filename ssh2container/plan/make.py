@@ -270,6 +270,7 @@ def _container(request: Request, account: Account, policy: Policy, host: Host, w
         # As late as it can be: the rest needs rights that pid 1 gives up.
         *(() if made.scope is None else made.scope.entering),
         *(() if made.network is None else made.network.entering),
+        *(() if made.joins is None else made.joins.entering),
         *(() if made.hooks is None else made.hooks.entering),
         *walls.room_for_descriptors(host, ranged=who.ranged),
         confinement.DropBoundingSet(host.last_capability, who.capabilities),

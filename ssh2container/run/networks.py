@@ -86,7 +86,7 @@ class Taken(Way):
         for interface in self.slot.interfaces:
             if interface.name not in names:
                 raise _gone(interface, f"{interface.name} is gone, with {interface.parent}", _AGAIN)
-        return False
+        return True
 
     def _look(self, whose: int | str) -> tuple[set[str], list[str]]:
         """Return the names of the interfaces, and the addresses where a lease says them."""
