@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs ssh2container, shows it at work, or removes it. Run it as root from the source tree.
-# The work is in libexec/: primitives.sh (changes that are not made twice), steps.sh, uninstall.sh, demo.
+# The work is in libexec/: primitives.sh (changes that are not made twice), steps.sh with needs.sh, code.sh and
+# versions.sh, uninstall.sh, demo.
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -77,6 +78,12 @@ if $dry_run && [[ $mode == demo ]]; then wrong_usage '--dry-run does not go with
 
 # shellcheck source=libexec/primitives.sh
 . "$source_tree/libexec/primitives.sh"
+# shellcheck source=libexec/needs.sh
+. "$source_tree/libexec/needs.sh"
+# shellcheck source=libexec/versions.sh
+. "$source_tree/libexec/versions.sh"
+# shellcheck source=libexec/code.sh
+. "$source_tree/libexec/code.sh"
 # shellcheck source=libexec/steps.sh
 . "$source_tree/libexec/steps.sh"
 # shellcheck source=libexec/uninstall.sh

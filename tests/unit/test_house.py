@@ -478,6 +478,14 @@ def test_shellcheck() -> None:
     passes("shellcheck", "--external-sources", *scripts)
 
 
+def test_shell_scripts_are_of_a_size_to_be_read() -> None:
+    long = []
+    for name in shell_scripts():
+        with open(f"{ROOT}/{name}", encoding="utf-8") as file:
+            long += [name] if len(file.readlines()) > MOST_LINES else []
+    assert not long
+
+
 @pytest.mark.parametrize("name", [name for name in tracked() if name.endswith(".md")])
 def test_documents_have_one_sentence_a_line(name: str) -> None:
     with open(f"{ROOT}/{name}", encoding="utf-8") as file:

@@ -205,7 +205,7 @@ def test_the_page_on_networks_has_the_numbers_of_the_forwarder(file: str, name: 
 
 
 def test_the_installer_starts_the_interpreter_of_a_login() -> None:
-    text = Path(f"{ROOT}/libexec/steps.sh").read_text(encoding="utf-8")
+    text = Path(f"{ROOT}/libexec/needs.sh").read_text(encoding="utf-8")
     assert f"readonly python={cold.PYTHON}\n" in text
 
 
