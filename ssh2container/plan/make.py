@@ -236,8 +236,7 @@ def make(
 def _container(request: Request, account: Account, policy: Policy, host: Host, who: Insider) -> Container:
     made = Container()
     made.name, made.shared = host.session, False
-    made.per = policy.container_per
-    made.digest = _digest(policy, host)
+    made.per, made.digest = policy.container_per, _digest(policy, host)
     made.linger = policy.linger if policy.container_per == "user" else -1.0
     made.grace = policy.stop_grace_period
     made.image = host.image
