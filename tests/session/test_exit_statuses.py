@@ -342,7 +342,9 @@ def test_an_edit_that_is_given_up(material: Material) -> None:
     ends_with(done, "edit", statuses.AMISS)
 
 
-@pytest.mark.parametrize("verb", ["adopt {user}", "deploy {tree}", "doctor --host", "verify {user}"])
+@pytest.mark.parametrize(
+    "verb", ["adopt {user}", "deploy /etc/ssh2container", "doctor --host", "verify {user}"]
+)
 def test_what_only_root_may(verb: str, material: Material) -> None:
     done = called(verb, material, before=NOBODY)
     ends_with(done, verb, 126 if verb.startswith("verify") else 125)
