@@ -58,6 +58,10 @@ def session(
             log.know(kind=request.kind, command=paths.fsdecode(request.command))
         policy = _load(account, log) if load is None else load(account.name, account.groups)
         log.obey(policy.site)
+        if policy.values["keys"]:
+            from ssh2container.run import by_key
+
+            policy = by_key.choose(policy, environment, log)
         log.know(policy=policy.digest)
         if request.job:
             request = jobs.of_policy(request, account, policy)

@@ -220,6 +220,7 @@ def make(
     Raises Refusal when the policy does not allow the request, or itself cannot be carried out.
     """
     _admit(account, policy)
+    request = request.under(policy.access.command)
     _require_terminal(request, policy, host)
     refuse_lost_key(request, policy, account.name, given)
     if host.home is not None:
@@ -328,8 +329,7 @@ def _payload(
     who: Insider,
 ) -> Payload:
     made = Payload()
-    made.call = None
-    made.directory = who.home
+    made.call, made.directory = None, who.home
     if host.image.working_directory and not request.transfers:
         made.directory = host.image.working_directory
     made.environment = environment.make(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 
 TYPE_CHECKING = False
@@ -33,18 +34,26 @@ class Request:
 
     kind: "login" (a shell), "command", "sftp", or what is forwarded into the container: "sshd", "connect".
     command: the client's string, byte for byte; empty when kind is "login".
-    forced: the client's own string when sshd's configuration or the key forced ``command`` upon
-        it; the payload finds it in SSH_ORIGINAL_COMMAND.
+    forced: the client's own string when sshd's configuration, the key or the policy forced ``command``
+        upon it; the payload finds it in SSH_ORIGINAL_COMMAND.
     job: the mark of the policy's job that it is, "" for anybody else's; its command is in the policy.
+    by_key: whether the key has forced ``command``.
     """
 
-    __slots__ = ("command", "forced", "job", "kind")
+    __slots__ = ("by_key", "command", "forced", "job", "kind")
 
-    def __init__(self, kind: str, command: bytes = b"", forced: bytes | None = None, job: str = "") -> None:
-        self.kind = kind
-        self.command = command
-        self.forced = forced
+    def __init__(
+        self,
+        kind: str,
+        command: bytes = b"",
+        forced: bytes | None = None,
+        job: str = "",
+        *,
+        by_key: bool = False,
+    ) -> None:
+        self.kind, self.command, self.forced = kind, command, forced
         self.job = job
+        self.by_key = by_key
 
     @classmethod
     def parse(cls, arguments: Sequence[bytes], environment: Mapping[bytes, bytes]) -> Request:
@@ -75,9 +84,21 @@ class Request:
             return False
 
     @classmethod
-    def of_command(cls, command: bytes, forced: bytes | None) -> Request:
-        """Return the request for a ``command`` that is not what sshd handed over; forced: see the class."""
-        return cls(_kind(command), command, forced)
+    def of_command(cls, command: bytes, forced: bytes | None, *, by_key: bool = False) -> Request:
+        """Return the request for a ``command`` that is not what sshd handed over; the rest: see the class."""
+        return cls(_kind(command), command, forced, by_key=by_key)
+
+    def under(self, words: Sequence[str] | None) -> Request:
+        """Return the request under a policy that forces ``words`` (``access.command``), itself for None.
+
+        It outdoes the command of a key, as sshd's ForceCommand does.
+        """
+        if words is None:
+            return self
+        original = self.forced
+        if original is None and not self.by_key and self.kind != "login":
+            original = self.command
+        return Request("command", b" ".join(map(paths.fsencode, words)), original)
 
     @property
     def transfers(self) -> bool:

@@ -107,7 +107,7 @@ def test_each_image_is_held_against_the_rules() -> None:
     text = SEVERAL.replace("alpine:3", "host") + "user: root\nuserns_mode: range\n"
     loaded = read(text)
     findings = Findings()
-    check_policy(findings, [compiler.BUILT_IN, loaded.layer], {}, complete=True, here=False)
+    check_policy(findings, ([compiler.BUILT_IN, loaded.layer], ()), {}, complete=True, here=False)
     assert any("the host's files belong to others" in problem.message for problem in findings.errors())
     with pytest.raises(Refusal, match="the policy contradicts itself"):
         settled(b"image=host true", text=text)

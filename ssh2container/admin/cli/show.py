@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
 
 from ssh2container.admin.account import advised
-from ssh2container.admin.cli import completing, explain, output
+from ssh2container.admin.cli import completing, explain, output, public_key
 from ssh2container.admin.login import jobs, verdict
 from ssh2container.admin.policy import origins
 from ssh2container.errors import Refusal, SessionError, printable
-from ssh2container.policy import store
+from ssh2container.policy import keyed, store
+
+if TYPE_CHECKING:
+    from ssh2container.policy.key_rules import Used
 
 SECTION = "Policies"
 
@@ -27,10 +31,18 @@ SECTION = "Policies"
     shell_complete=completing.groups,
     help="Show it as for a member of GROUP (repeatable), instead of the user's own groups.",
 )
+@click.option(
+    "--key",
+    type=public_key.PUBLIC_KEY,
+    metavar="KEY",
+    help="Show it as for a login with KEY: a fingerprint, or the file of a public key or certificate.",
+)
 @click.option("--changed", is_flag=True, help="Leave out built-in defaults.")
 @click.option("--summary", is_flag=True, help="Say in a few lines what USER can do, as explain begins.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(user: str, groups: tuple[str, ...], *, changed: bool, summary: bool, as_json: bool) -> None:
+def command(
+    user: str, groups: tuple[str, ...], *, key: Used | None, changed: bool, summary: bool, as_json: bool
+) -> None:
     """Show the effective policy of USER as YAML, with the file and line that decided each value.
 
     If logins would be refused all the same, for example because the image is missing, a line on standard
@@ -42,12 +54,14 @@ def command(user: str, groups: tuple[str, ...], *, changed: bool, summary: bool,
     Exit status: 0 shown, 126 the user has no valid policy; with --summary that of a login.
     """
     if summary:
-        if groups or changed:
-            raise click.UsageError("--summary is of a login: it takes neither --group nor --changed")
+        if groups or changed or key is not None:
+            raise click.UsageError("--summary takes neither --group nor --changed; of a key: explain --key")
         _summarize(user, as_json=as_json)
         return
     try:
         policy = store.load(user, groups or origins.groups_of(user))
+        if key is not None and (name := keyed.match(policy, [key])):
+            policy = keyed.of_key(policy, name)
     except Refusal as error:
         raise advised(error, user) from None
     rows = origins.rows(policy)
@@ -76,9 +90,10 @@ def command(user: str, groups: tuple[str, ...], *, changed: bool, summary: bool,
 def _summarize(user: str, *, as_json: bool) -> None:
     """Print what ``explain`` begins with, of the first kind of login that the policy allows."""
     found = verdict.of_user(user, explain=True)
-    if not found.answers:
+    answers = [one for one in found.answers if not one.rule]
+    if not answers:
         raise Refusal(f"{user} cannot log in", "access.login is false, or access allows nothing")
-    answer = next((one for one in found.answers if one.explained is not None), found.answers[0])
+    answer = next((one for one in answers if one.explained is not None), answers[0])
     if answer.explained is None:
         raise advised(answer.error or SessionError(f"there is no plan of {user}'s logins"), user)
     if as_json:

@@ -27,7 +27,7 @@ from ssh2container.plan.make import make
 from ssh2container.plan.program import Program
 from ssh2container.plan.request import FORWARDED, Request
 from ssh2container.plan.sources import Source
-from ssh2container.policy import commands, images, store
+from ssh2container.policy import commands, images, key_rules, keyed, store
 from ssh2container.policy.policy import Policy
 from ssh2container.record import audit, destination, logs, registry
 from ssh2container.run import first_home, launch, order
@@ -102,37 +102,57 @@ class _Rehearsal:
         self._tell(f"looking at {self.account.home}")
         reachable.require_home(self.account.name, self.account.home)
         self._tell("loading the policy")
-        self.written = self.policy = _load(self.account, made_of)
+        self.loaded = _load(self.account, made_of)
+        if "key" in asked:
+            name = keyed.match(self.loaded, [key_rules.Used.of(asked["key"])])
+            self.loaded = keyed.of_key(self.loaded, name) if name else self.loaded
+        self._take(self.loaded)
+
+    def _take(self, policy: Policy) -> None:
+        """Go on with ``policy``, at the time that was asked for."""
+        self.written = self.policy = policy
         self.times = self.policy.access.times
-        self.policy.access.times = self.times and self.times.as_of(asked["at"])
+        self.policy.access.times = self.times and self.times.as_of(self.asked["at"])
 
     def _tell(self, where: str) -> None:
         os.write(self.report, where.encode("utf-8", "backslashreplace").replace(b"\n", b" ") + b"\n")
 
     def answers(self) -> dict[str, Any]:
-        access = self.policy.access
+        closed = not self.written.access.login
         if self.asked["words"] is None:
-            wanted = requests(self.policy) if access.login else []
-            chosen = images.of(self.written)
+            found = self._allowed()
+            for name in self.loaded.values[key_rules.KEY]:
+                try:
+                    self._take(keyed.of_key(self.loaded, name))
+                    found += self._allowed()
+                except SessionError as error:
+                    of_all = {"words": [], "image": "", "optional": False, "rule": name}
+                    found.append(of_all | _describe(error))
         else:
-            wanted = [(line, False) for line in self.asked["words"]]
-            chosen = (self.asked["image"],)
-        found = [
+            image = self.asked["image"] if self.asked["image"] != self.written.image else ""
+            found = [self._answer(line, image, optional=False) for line in self.asked["words"]]
+        return {"closed": closed, "answers": found, "silent": sorted(answering.silent)}
+
+    def _allowed(self) -> list[dict[str, Any]]:
+        """Return the answers to all that the policy allows, in each of its images."""
+        wanted = requests(self.written) if self.written.access.login else []
+        return [
             self._answer(line, image if image != self.written.image else "", optional=optional)
-            for image in chosen
+            for image in images.of(self.written)
             for line, optional in wanted
         ]
+
+    def _answer(self, line: str, image: str, *, optional: bool) -> dict[str, Any]:
         limits = self.written.limits if self.written.limits_required else None
-        return {
-            "closed": not access.login,
-            "answers": found,
-            "silent": sorted(answering.silent),
+        found: dict[str, Any] = {
+            "words": line.split(),
+            "image": image,
+            "optional": optional,
+            "status": 0,
+            "rule": self.written.rule,
             "limits": None if limits is None else [name for name, _ in limits.properties()],
             "boots": bool(self.written.values["boot"]),
         }
-
-    def _answer(self, line: str, image: str, *, optional: bool) -> dict[str, Any]:
-        found: dict[str, Any] = {"words": line.split(), "image": image, "optional": optional, "status": 0}
         try:
             request = Request.parse([b"-c", os.fsencode(line)] if line else [], {})
             written = self.written
@@ -228,6 +248,8 @@ def requests(policy: Policy) -> list[tuple[str, bool]]:
     """Return (command line, whether it is one of several) of every kind of request that ``policy`` allows."""
     access = policy.access
     found: list[tuple[str, bool]] = []
+    if access.command is not None:
+        return [("", False)]
     if access.interactive is not False:
         found.append(("", False))
     elif access.commands == "any":
@@ -246,8 +268,9 @@ def _load(account: Account, made_of: Any) -> Policy:  # noqa: ANN401
     if made_of is None:
         certain = names.require_groups_known
         return store.load(account.name, account.groups, log=lambda _: None, certain=certain)
-    values, origins, site = made_of
+    values, origins, site, policy_chain = made_of
     policy = Policy(values, origins)
+    policy.chain = policy_chain
     policy.site = None if site is None else store.Site(*site)
     return policy
 

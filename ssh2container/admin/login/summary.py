@@ -68,6 +68,8 @@ def text(summary: dict[str, str]) -> list[tuple[str, str]]:
 
 def _enters(policy: Policy) -> str:
     access = policy.access
+    if access.command is not None:
+        return f"{' '.join(access.command)}, whatever a client asks for"
     ways = []
     if access.interactive is True:
         ways.append("a shell")

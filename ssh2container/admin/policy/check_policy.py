@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from ssh2container.admin.policy import jobs, keeping, lint, networks, origins, sums, times
 from ssh2container.admin.policy.yaml.problems import ERROR, WARNING, Problem
+from ssh2container.errors import printable
 from ssh2container.plan import hooks
 from ssh2container.plan.image import IMAGES
-from ssh2container.policy import images, rules
-from ssh2container.policy.merge import merge
-from ssh2container.policy.policy import Policy
+from ssh2container.policy import images, key_rules, keyed, rules, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ssh2container.admin.policy.yaml.files import Source
     from ssh2container.policy.merge import Layer
+    from ssh2container.policy.policy import Policy
 
 
 class Findings:
@@ -32,6 +32,12 @@ class Findings:
         for problem in problems:
             self._found.setdefault(problem.key(), problem)
 
+    def add_of_key(self, problem: Problem, name: str) -> None:
+        """Take a problem of the policy of the key ``name``, where the user's own has it not, too."""
+        if problem.key() not in self._found:
+            problem.message += f" (in the policy of {printable(name)})"
+            self.add(problem)
+
     def all(self) -> list[Problem]:
         """Return all problems in the order of files and lines."""
         return [self._found[key] for key in sorted(self._found)]
@@ -43,20 +49,42 @@ class Findings:
 
 def check_policy(
     findings: Findings,
-    layers: Sequence[Layer],
+    layers: tuple[Sequence[Layer], Sequence[Layer]],
     sources: dict[str, Source],
     *,
     complete: bool,
     here: bool,
     asked: bool = False,
 ) -> Policy:
-    """Check a merged policy and return it.
+    """Check a merged policy and those of its keys, and return it.
 
+    layers: what :func:`store.merged` makes it of.
     complete: somebody logs in with it as it is; no other file can add to it any more.
     here: the policy is for this host, whose images and filters it can name.
     asked: somebody's logins are looked at too, which say more of the image.
     """
-    policy = Policy(*merge(layers))
+    policy = store.merged(*layers)
+    _check(findings, policy, sources, complete=complete, here=here, asked=asked)
+    for name in policy.values[key_rules.KEY]:
+        made, found = keyed.unchecked(policy, name), Findings()
+        _check(found, made, sources, complete=complete, here=here, asked=asked)
+        for rule in keyed.beyond(policy, made):
+            severity = ERROR if complete else WARNING
+            found.add(at(made, rule.key, rule.message, sources, rule.allowed, severity=severity))
+        for problem in found.all():
+            findings.add_of_key(problem, name)
+    return policy
+
+
+def _check(
+    findings: Findings,
+    policy: Policy,
+    sources: dict[str, Source],
+    *,
+    complete: bool,
+    here: bool,
+    asked: bool,
+) -> None:
     choices = images.choices(policy)
     for rule in chain.from_iterable(map(rules.broken, choices)):
         if complete:
@@ -83,7 +111,6 @@ def check_policy(
     if not asked and (here or os.path.isdir(IMAGES)):
         for key, message, hint in chain.from_iterable(map(lint.of_image, choices)):
             findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
-    return policy
 
 
 def _of_host(policy: Policy, sources: dict[str, Source]) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from ssh2container.admin.login import verdict
 from ssh2container.admin.policy.yaml.problems import ERROR, WARNING
 from ssh2container.errors import SessionError
 from ssh2container.plan.forwarding import KEY
-from ssh2container.policy import devices, images
+from ssh2container.policy import devices, images, key_rules
 from ssh2container.policy.policy import LIMITED
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def _problems(found: Verdict, policy: Policy, *, enrolled: bool) -> Iterator[Fou
         # What `enable` is about to make cannot be there before it, nor a key that `compile` makes.
         is_made = error.step == "host-key" or (not enrolled and _ENABLE in error.remedy)
         severity = WARNING if is_made else ERROR
-        yield _key(failed, policy), f"{what} to {found.name}: {error.reason()}", error.remedy, severity
+        yield _blamed(failed, policy), f"{what} to {found.name}: {error.reason()}", error.remedy, severity
         return
     for answer in found.missing:
         if answer.error is not None:
             text = f"the command {answer} does not run for {found.name}: {answer.error.reason()}"
-            yield _key(answer, policy), text, answer.error.remedy, WARNING
+            yield _blamed(answer, policy), text, answer.error.remedy, WARNING
 
 
 def _is_enrolled(name: str) -> bool:
@@ -71,6 +71,11 @@ def _is_enrolled(name: str) -> bool:
         return account.find(name).enrolled
     except SessionError:
         return False
+
+
+def _blamed(answer: Answer, policy: Policy) -> str:
+    """Return what of ``policy`` is behind an answer's error: a rule, if the login had a key's policy."""
+    return f"{key_rules.KEY}.{answer.rule}" if answer.rule else _key(answer, policy)
 
 
 def _key(answer: Answer, policy: Policy) -> str:
