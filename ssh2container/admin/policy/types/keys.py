@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import binascii
-from typing import Any
 
 from ssh2container.admin.policy.types import lists
 from ssh2container.admin.policy.types.entries import Fields, Items
@@ -17,6 +16,10 @@ from ssh2container.admin.policy.yaml.problems import quoted
 from ssh2container.errors import Refusal
 from ssh2container.policy.key_rules import FINGERPRINT, KEY_ID, PRINCIPAL
 from ssh2container.run import by_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _WAYS = (FINGERPRINT, "key", PRINCIPAL, KEY_ID)
 _NO_COMMENT = "sshd does not authenticate a key's comment: name the key by its fingerprint (ssh-keygen -l)"
