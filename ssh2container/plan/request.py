@@ -17,8 +17,9 @@ MARK = b"SSH2CONTAINER_SSHD"
 
 RESERVED = b"ssh2container-"
 """What a request for something of ours begins with."""
-JOB = b"--job="
-"""How a job's one argument begins (``schedule``). No client comes by it: sshd gives ``-c`` or nothing."""
+JOB = b"ssh2container-job="
+"""What systemd and cron ask for begins with where a job runs (``schedule``). From sshd it is a command like
+others: no client becomes a job."""
 FORWARDED = {b"ssh2container-sshd": "sshd", b"ssh2container-connect": "connect"}
 """First word -> kind of what leads into the container: an sshd there, a connection to a place there."""
 
@@ -26,7 +27,7 @@ _SFTP_PROGRAMS = (b"internal-sftp", b"sftp-server")
 _TRANSFERS = (b"scp", b"rsync", b"git-upload-pack", b"git-receive-pack")
 _SHELL_CHARACTERS = frozenset(b";&|<>()$`\\\"'*?[]{}~#!\n\r\0")
 
-USAGE = "usage: ssh2container [-l | --login | -c COMMAND | --job=JOB | --version | --help]"
+USAGE = "usage: ssh2container [-l | --login | -c COMMAND | --version | --help]"
 
 
 class Request:
@@ -63,15 +64,14 @@ class Request:
             return cls("login")
         if len(arguments) == 2 and arguments[0] in (b"-c", b"-lc"):  # noqa: PLR2004
             command = arguments[1]
+            job = command[len(JOB) :] if command.startswith(JOB) else b""
+            if job and b"SSH_CONNECTION" not in environment:
+                return cls("command", job=job.decode("ascii", "replace"))
             if command != SENTINEL:
                 return cls(_kind(command), command, original)
             if original is None:
                 return cls("login")
             return cls(_kind(original), original)
-        if len(arguments) == 1 and arguments[0].startswith(JOB) and b"SSH_CONNECTION" not in environment:
-            job = arguments[0][len(JOB) :].decode("ascii", "replace")
-            if job:
-                return cls("command", job=job)
         shown = b" ".join(arguments)[:80].decode("utf-8", "replace")
         raise Refusal(f"cannot run with the arguments {shown!r}", "this is a login shell", USAGE, "request")
 

@@ -23,8 +23,10 @@ from ssh2container.admin.account import find
 from ssh2container.admin.accounts.enable import policy_of
 from ssh2container.admin.schedule import files
 from ssh2container.admin.schedule.host import SENDMAIL
+from ssh2container.plan.request import JOB
 from ssh2container.policy.schedule import Job, of
 
+WORD = JOB.decode()
 PLAIN = "image: host\n"
 COMMAND = (
     r"""printf '%s\n' "$HOME" '100%' 'it''s' \\%; id -un >&2;"""
@@ -49,9 +51,9 @@ def jobs_of(user: User) -> tuple[Job, ...]:
 def run_job(user: User, number: int, **options: object) -> Done:
     """What systemd would execute, by the same words."""
     job = jobs_of(user)[number - 1]
-    *before, shell, mark = files.words(user.name, job)
+    *before, shell, option, word = files.words(user.name, job)
     assert shell == user.shell
-    session = start(user, mark, stdin=subprocess.DEVNULL, before=before, **options)  # type: ignore[arg-type]
+    session = start(user, option, word, stdin=subprocess.DEVNULL, before=before, **options)  # type: ignore[arg-type]
     return finish(session)
 
 
@@ -74,29 +76,29 @@ def test_a_job_is_a_login_and_recorded_as_a_job(make_user: MakeUser, syslog: Sys
 def test_no_login_becomes_a_job(make_user: MakeUser, syslog: Syslog) -> None:
     """Not by what a client sends: neither by variables, however broad AcceptEnv is, nor by a command."""
     user = make_user(SCHEDULE)
-    mark = f"--job={jobs_of(user)[0].mark}"
+    mark = f"{WORD}{jobs_of(user)[0].mark}"
     variables = {"job": "1", "JOB": mark, "SSH2CONTAINER_JOB": "1", "SSH_ORIGINAL_COMMAND": mark}
     inside(user, "true", environment=variables).ok()
-    assert inside(user, mark).status != 0
     assert login(user, "-c", "ssh2container-session", environment=variables).status != 0
-    assert login(user, "--job=").status == 126
-    refused = login(user, mark, environment={"SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"})
-    assert refused.status == 126
+    assert login(user, mark).status == 126
+    assert inside(user, WORD).status == 127
+    client = {"SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}
+    assert login(user, "-c", mark, environment=client).status == 127
     for record in (one for one in syslog.of(user.name) if "]: event=" in one):
         assert ' job="' not in record
 
 
 def test_a_job_of_another_policy_is_refused(make_user: MakeUser, syslog: Syslog) -> None:
     user = make_user(SCHEDULE)
-    mark = f"--job={jobs_of(user)[0].mark}"
-    for wrong in (mark[:-1], "--job=1", "--job=3:0011223344556677", mark + "\n"):
-        done = login(user, wrong)
+    mark = f"{WORD}{jobs_of(user)[0].mark}"
+    for wrong in (mark[:-1], f"{WORD}1", f"{WORD}3:0011223344556677", mark + "\n"):
+        done = login(user, "-c", wrong)
         assert done.status == 126
         assert "has been changed since, and has no such job" in done.errors
         assert len(done.errors.splitlines()) == 1
     user_policy = Path(user.policy_file)
     user_policy.write_text(user_policy.read_text().replace("exit 7", "exit 8"))
-    assert "has no such job" in login(user, mark).errors
+    assert "has no such job" in login(user, "-c", mark).errors
     syslog.wait(lambda r: "event=refused" in r and user.name in r and ' job="1"' in r, "it is recorded")
 
 
@@ -203,7 +205,7 @@ def test_enable_compile_and_disable(make_user: MakeUser) -> None:
         status = os.stat(path)
         assert (status.st_uid, status.st_mode & 0o777) == (0, 0o644)
         mark = jobs_of(user)[0].mark
-        line = f"*/1 * * * * {user.name} /usr/bin/ssh2container --job={mark} </dev/null"
+        line = f"*/1 * * * * {user.name} /usr/bin/ssh2container -c ssh2container-job={mark} </dev/null"
         assert line in Path(path).read_text()
         assert "schedule.written" not in found(user)
         # A policy that was edited is in force by the same verb that systemd runs then.

@@ -24,7 +24,7 @@ from ssh2container.admin.sshd.render import seal
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan import jobs as of_login
 from ssh2container.plan.account import Account
-from ssh2container.plan.request import JOB, Request
+from ssh2container.plan.request import JOB, SENTINEL, Request
 from ssh2container.policy.schedule import Job, of
 
 MONTHS = list(fields._MONTHS)
@@ -271,14 +271,15 @@ def test_cron_is_given_what_it_takes() -> None:
     ]
     ((path, text),) = files.for_cron("a.b", found).items()
     logger = "logger -p cron.info -t ssh2container-schedule-a_2eb-1"
+    shell = "/usr/bin/ssh2container -c ssh2container-job"
     assert path == "/etc/cron.d/ssh2container-schedule-a_2eb"
     assert [line for line in text.splitlines() if line and not line.startswith("#")] == [
         "SHELL=/bin/sh",
         "PATH=/usr/bin:/bin",
         'MAILTO=""',
-        f"*/5 * * 1 1-5 a.b /usr/bin/ssh2container --job={found[0].mark} </dev/null 2>&1 | {logger}",
+        f"*/5 * * 1 1-5 a.b {shell}={found[0].mark} </dev/null 2>&1 | {logger}",
         "MAILTO=a.b",
-        f"0 0 * * * a.b /usr/bin/ssh2container --job={found[1].mark} </dev/null",
+        f"0 0 * * * a.b {shell}={found[1].mark} </dev/null",
     ]
     assert "%" not in text
     assert "\\" not in text
@@ -324,7 +325,7 @@ ACCOUNT = Account("s2c-nobody", 4321, 4321, "/", (4321,), ("s2c-nobody",))
 
 
 def request(mark: str) -> Request:
-    return Request.parse([JOB + mark.encode()], {})
+    return Request.parse([b"-c", JOB + mark.encode()], {})
 
 
 @pytest.fixture
@@ -367,15 +368,14 @@ def test_whose_logins_nologin_refuses_has_no_jobs(shell: list[str]) -> None:
 
 
 def test_no_client_is_a_job() -> None:
-    """sshd gives a login shell -c and one word; whatever that word and the variables are, it is no job."""
+    """Whatever the word after -c and the variables are: what comes by sshd has SSH_CONNECTION."""
     word = JOB + of(policy(SCHEDULE).values)[0].mark.encode()
     for arguments in ([b"-c", word], [b"-lc", word]):
-        variables = {b"SSH_ORIGINAL_COMMAND": word, b"SSH2CONTAINER_JOB": b"1"}
+        variables = {b"SSH_ORIGINAL_COMMAND": word, b"SSH_CONNECTION": b"192.0.2.1 1 192.0.2.2 22"}
         assert Request.parse(arguments, variables).job == ""
+    assert Request.parse([b"-c", SENTINEL], {b"SSH_ORIGINAL_COMMAND": word}).job == ""
     with pytest.raises(Refusal):
-        Request.parse([word], {b"SSH_CONNECTION": b"192.0.2.1 1 192.0.2.2 22"})
-    with pytest.raises(Refusal):
-        Request.parse([word, b"-c", b"id"], {})
+        Request.parse([word], {})
 
 
 @pytest.mark.parametrize(

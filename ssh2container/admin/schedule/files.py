@@ -113,7 +113,7 @@ def _service(name: str, uid: int, job: Job, what: str) -> str:
 
 def words(name: str, job: Job) -> list[str]:
     """Return what systemd executes for a job: no word needs a quote."""
-    own = [LOGIN_SHELL, f"{JOB.decode()}{job.mark}"]
+    own = [LOGIN_SHELL, "-c", f"{JOB.decode()}{job.mark}"]
     if job.output != MAIL:
         return own
     return [PYTHON, "-ISB", MAILER, unit(name, job.number), *own]
@@ -126,7 +126,7 @@ def for_cron(name: str, jobs: Iterable[Job]) -> dict[str, str]:
     lines = ""
     for job in jobs:
         # cron mails what a job writes, or loses it where there is no mail; the log is logger's.
-        start = f"{LOGIN_SHELL} {JOB.decode()}{job.mark} </dev/null"
+        start = f"{LOGIN_SHELL} -c {JOB.decode()}{job.mark} </dev/null"
         log = f"{start} 2>&1 | logger -p cron.info -t {unit(name, job.number)}"
         mailed = job.output == MAIL
         lines += f"MAILTO={name if mailed else chr(34) * 2}\n"
