@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(_HERE))
-from ssh2container.admin.cli import exits, verbs
+from ssh2container.admin.cli import verbs
 from ssh2container.admin.doctor import catalogue
 from ssh2container.admin.policy.schema import compose_page, reference
+
+_BEGIN, _END = '.\\" verbs: made by docs/make.py\n', '.\\" end of verbs\n'
 
 
 def texts() -> dict[str, str]:
@@ -18,25 +21,15 @@ def texts() -> dict[str, str]:
         "compose.md": compose_page.markdown(),
         "policy-reference.md": reference.markdown(),
         "man/ssh2container.yaml.5": reference.manual(),
-        "exit-status.md": exits.markdown(),
-        "man/ssh2containerctl.8": _between_marks("man/ssh2containerctl.8"),
+        "man/ssh2containerctl.8": _with_verbs("man/ssh2containerctl.8"),
         "doctor.md": catalogue.markdown(),
     }
 
 
-def _between_marks(path: str) -> str:
-    """Return the manual page with the verbs that there are, and what they end with, between their marks."""
+def _with_verbs(path: str) -> str:
+    """Return the manual page with the list of verbs that there are, between its two marks."""
     with open(f"{_HERE}/{path}", encoding="utf-8") as file:
         page = file.read()
-    for what, lines in {"verbs": _verbs(), "statuses": exits.manual()}.items():
-        begin, end = f'.\\" {what}: made by docs/make.py\n', f'.\\" end of {what}\n'
-        made = begin + "\n".join(lines) + "\n" + end
-        before, _, rest = page.partition(begin)
-        page = before + made + rest.partition(end)[2]
-    return page
-
-
-def _verbs() -> list[str]:
     lines = []
     found = verbs.found().values()
     for heading in verbs.SECTIONS:
@@ -46,7 +39,8 @@ def _verbs() -> list[str]:
                 name = verb.name.replace("-", "\\-")
                 lines += [".TP 14", f".B {name}", verb.help.replace("-", "\\-")]
         lines.append(".RE")
-    return lines
+    made = _BEGIN + "\n".join(lines) + "\n" + _END
+    return re.sub(re.escape(_BEGIN) + ".*?" + re.escape(_END), lambda _: made, page, count=1, flags=re.DOTALL)
 
 
 def main() -> int:

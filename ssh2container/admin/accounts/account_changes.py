@@ -214,8 +214,6 @@ class EndSessions(Change):
 class Compile(Change):
     """The policies, compiled."""
 
-    finds_out = True
-
     def __init__(self, work: Callable[[], object]) -> None:
         self.work = work
 

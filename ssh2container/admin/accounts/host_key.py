@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 import shutil
 import stat
 import struct
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from ssh2container.admin.account import enrolled_names, find
 from ssh2container.admin.change import Change, make_directories
 from ssh2container.errors import SessionError
+from ssh2container.kernel import names
 from ssh2container.plan.forwarding import KEY
 from ssh2container.plan.inner import HOST_KEYS
 
@@ -137,9 +139,13 @@ def missing(policy: Callable[[Account], Policy | None]) -> Iterator[MakeHostKey]
             yield MakeHostKey(find(name), policy)
 
 
-def kept() -> Iterator[tuple[int, str]]:
-    """Yield the files of all keys, each with the uid of its user."""
+def left_behind() -> Iterator[str]:
+    """Yield the files of users who have no account any more."""
     for file in sorted(os.listdir(HOST_KEYS)) if os.path.isdir(HOST_KEYS) else ():
         uid = file.removesuffix(".pub")
         if uid.isdigit():
-            yield int(uid), f"{HOST_KEYS}/{file}"
+            try:
+                pwd.getpwuid(int(uid))
+            except KeyError:
+                names.require_unknown(names.USER, None, int(uid))
+                yield f"{HOST_KEYS}/{file}"

@@ -1,1 +1,0 @@
-"""Forgetting accounts: who is meant, what is still held of them, and removing or archiving it."""
