@@ -25,6 +25,8 @@ def spare(container: Container) -> None:
             if error.number == errno.ENETDOWN:
                 raise
             # The login joins the container that has it: an empty network does for looking at the rest.
+            awaited = container.joins.entering
+            container.init = tuple(step for step in container.init if step not in awaited)
             container.joins = None
             container.namespaces |= namespaces.CLONE_NEWNET
         finally:
