@@ -200,6 +200,13 @@ class Script:
         """End unless the monitor is there: the kernel may have been told too late to watch it."""
         self._step("STEP_ALIVE", "")
 
+    def await_address(self, address: bytes, at: str) -> None:
+        """Wait until an IPv6 address of this network can be used; EADDRNOTAVAIL after some ten seconds.
+
+        address: its struct sockaddr_in6 (ipv6(7)). at: the interface, for messages.
+        """
+        self._step("STEP_READY", at, self.text(address), len(address))
+
     def hand_over(self, slot: Slot) -> None:
         """Hand the descriptor in ``slot`` to the monitor (``TAP``)."""
         self._step("STEP_HAND", "sendmsg", slot.number)

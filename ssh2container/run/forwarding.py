@@ -115,6 +115,7 @@ class Forwarder:
             raise _failed(said or "the forwarder was killed, or says nothing that makes sense")
         os.close(self._errors)
         self._errors = -1
+        self._judge()  # what came along with it makes no descriptor readable again
         return True
 
     def hear(self) -> bool:
@@ -122,6 +123,10 @@ class Forwarder:
         if self._fault:
             return False
         going_on = self._read()
+        return self._judge() and going_on
+
+    def _judge(self) -> bool:
+        """Take in the lines that have been read; False when it was killed for one."""
         *lines, self._pending = self._pending.split(b"\n")
         for line in lines:
             if not self._record(line):
@@ -130,7 +135,7 @@ class Forwarder:
         if len(self._pending) > _LONGEST_LINE:
             self._distrust(self._pending)
             return False
-        return going_on
+        return True
 
     def _distrust(self, line: bytes) -> None:
         """Kill it: a program that says what ours never does is not, or no longer, ours.

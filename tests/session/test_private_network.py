@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import secrets
 import signal
 import socket
 import stat
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,12 +22,17 @@ from support.internet import Internet, internet
 from support.leaks import tidy_after_a_killed_monitor
 from support.login import Live, inside, live, login, python_inside
 from support.material import busybox_tree
-from support.outward import TUN, on_the_host_of
+from support.outward import TUN, on_the_host_of, tun
 from support.syslog import Syslog
 from support.tracing import traced
 from support.users import MakeUser, User, Users
 
+from ssh2container.kernel import private_network
+from ssh2container.kernel.script import Script
+from ssh2container.plan.operations import private
+
 CONTROL = "/usr/bin/ssh2containerctl"
+NEW_NETWORK = 0x40000000
 FORWARDER = os.path.realpath("/usr/lib/ssh2container/current/forwarder")
 PRIVATE = "image: host\nnetwork_mode: private\n"
 REACH = """
@@ -92,11 +99,50 @@ def forwarders(user: User) -> list[Process]:
     return [one for one in processes(user.uid) if one.name == "forwarder"]
 
 
+def forwarder_of(user: User) -> Process:
+    """The only one: that of a session before may be about to end, as the kernel removes its interface."""
+
+    until(lambda: len(forwarders(user)) == 1, f"{user.name} has one forwarder")
+    return forwarders(user)[0]
+
+
 def init_of(session: Live) -> Process:
     """pid 1 of a session that has a forwarder beside it."""
     own = os.stat("/proc/self/ns/pid").st_ino
     (found,) = [one for one in children(session.monitor) if one.namespace("pid") != f"pid:[{own}]"]
     return found
+
+
+# ---- what is made ------------------------------------------------------------------------------------------
+
+
+def use_at_once() -> None:
+    """Make an interface as pid 1 does, in a network of its own, and use its IPv6 address. Raises OSError."""
+    assert not ctypes.CDLL(None).unshare(NEW_NETWORK)
+    script = Script()
+    for operation in (private.MakeTap(), private.SetUpTap(has_ipv6=True)):
+        operation.write(script)
+    assert script.run() is None
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as end:
+        end.bind((private_network.OWN6, 0))
+    words = [line.split() for line in Path("/proc/thread-self/net/ipv6_route").read_text().splitlines()]
+    own = socket.inet_pton(socket.AF_INET6, private_network.OWN6).hex()
+    assert [own, "80"] in [line[:2] for line in words], "the kernel takes what comes to it"
+
+
+def test_the_address_can_be_used_as_soon_as_it_is_made() -> None:
+    """The kernel readies it in a worker of its own; whoever is first may find no address."""
+    with tun():
+        for _ in range(40):
+            child = os.fork()
+            if not child:
+                try:
+                    use_at_once()
+                except BaseException:  # noqa: BLE001  # the child tells, whatever it was
+                    traceback.print_exc()
+                    os._exit(1)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
 
 
 # ---- what works --------------------------------------------------------------------------------------------
@@ -281,7 +327,7 @@ def test_logins_that_share_a_container_share_its_network(net: Internet, make_use
     user = make_user(PRIVATE + 'container_per: user\nports: ["48081:8081"]\n')
     with live(user) as first, live(user) as second:
         assert first.ask("readlink /proc/self/ns/net") == second.ask("readlink /proc/self/ns/net")
-        assert len(forwarders(user)) == 1
+        assert forwarder_of(user)
         for session in (first, second):
             assert "reached" in session.ask(f"curl -sS http://{of.PUBLIC4}/")
     until(lambda: not processes(user.uid), "nothing is left after the last login")
@@ -408,7 +454,7 @@ def test_nothing_inside_holds_the_other_side_of_the_interface(walker: User) -> N
 
 def test_the_forwarder_has_no_rights_and_is_closed_to_its_user(walker: User) -> None:
     with live(walker):
-        (one,) = forwarders(walker)
+        one = forwarder_of(walker)
         status = Path(f"/proc/{one.pid}/status").read_text()
         for name in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
             assert re.search(rf"^{name}:\t0+$", status, re.MULTILINE), name
@@ -431,7 +477,7 @@ def test_whoever_is_killed_nothing_is_left(
         victim = {
             "monitor": session.monitor,
             "init": init_of(session).pid,
-            "forwarder": forwarders(user)[0].pid,
+            "forwarder": forwarder_of(user).pid,
         }[who]
         os.kill(victim, signal.SIGKILL)
         if who == "forwarder":
@@ -636,6 +682,7 @@ def test_the_doctor_looks_at_what_private_networks_need(net: Internet, make_user
     assert "names no name server" in said
 
 
+@pytest.mark.parametrize("when", ["later", "at once"])
 @pytest.mark.parametrize(
     "words",
     [
@@ -649,16 +696,21 @@ def test_the_doctor_looks_at_what_private_networks_need(net: Internet, make_user
         "",
     ],
 )
-def test_a_forwarder_that_says_what_ours_does_not_is_ended(walker: User, syslog: Syslog, words: str) -> None:
+def test_a_forwarder_that_says_what_ours_does_not_is_ended(
+    walker: User, syslog: Syslog, words: str, when: str
+) -> None:
     """It reads hostile packets: what it says is judged, too. The session goes on; one record says why."""
     before = syslog.mark()
-    # At the first frame from inside; then until it is told to end.
-    says = f"printf 'ready\\n'; head -c 1 <&3 >/dev/null; printf '{words}\\n'; read -r end <&4"
+    # At the first frame from inside, or together with its first word; then until it is told to end.
+    says = {
+        "later": f"printf 'ready\\n'; head -c 1 <&3 >/dev/null; printf '{words}\\n'; read -r end <&4",
+        "at once": f"printf 'ready\\n{words}\\n'; read -r end <&4",
+    }[when]
     with in_place_of_the_forwarder(f"#!/bin/sh\n{says}\n"), live(walker) as session:
         assert session.ask("echo ? >/dev/udp/192.0.2.1/9; echo sent") == "sent\n"
         record = syslog.wait(lambda line: "event=network-lost" in line, "the loss is recorded", before)
         assert "what makes no sense and was killed: " + words[:10].partition("\\")[0] in record
-        assert not forwarders(walker)
+        until(lambda: not forwarders(walker), "it has been killed")
         assert session.ask("echo goes on") == "goes on\n"
 
 

@@ -170,6 +170,14 @@ def test_no_record_reads_or_writes_outside(
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_an_address_that_is_there_is_not_waited_for() -> None:
+    script = Script()
+    script.await_address(struct.pack("=HHI16sI", 10, 0, 0, bytes(15) + b"\1", 0), "lo")
+    assert script.run() is None
+    assert refused(lambda script: script.await_address(b"", "lo")) == errno.EINVAL
+    assert refused(lambda script: script.await_address(bytes(28), "lo")) in (errno.EINVAL, errno.EAFNOSUPPORT)
+
+
 def test_trees_are_made_with_their_modes(tmp_path: os.PathLike[str]) -> None:
     base = os.fspath(tmp_path) + "/tree"
     before = os.umask(0o077)

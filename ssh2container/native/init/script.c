@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FROM_424(name, number) {#name, number}
@@ -55,7 +56,14 @@ const struct call script_calls[] = {
     {NULL, 0},
 };
 
-enum { LANDLOCK_ADD_RULE = 445, PATH_BENEATH = 1, SET_MODE_FILTER = 1, LAST_CAPABILITY = 63, DEEPEST = 64 };
+enum {
+    LANDLOCK_ADD_RULE = 445,
+    PATH_BENEATH = 1,
+    SET_MODE_FILTER = 1,
+    LAST_CAPABILITY = 63,
+    DEEPEST = 64,
+    MOST_LOOKS = 50000,
+};
 
 static int broken(void)
 {
@@ -355,6 +363,27 @@ static int expect_empty(struct script *script, const int64_t *of)
     return empty ? 0 : -1;
 }
 
+/* ---- network --------------------------------------------------------------------------------------------------- */
+
+/* A struct sockaddr_in6 with a new address, its size: the kernel checks it in a worker of its own (addrconf), and until
+ * then nobody can use it, duplicates looked for or not. It takes microseconds, or what the machine's load makes of it.
+ */
+static int await_address(const struct script *script, const int64_t *of)
+{
+    const struct timespec pause = {.tv_nsec = 200000};
+    const void *address = text(script, of[0], of[1]);
+    const int probe = address ? socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    if (probe < 0)
+        return -1;
+    int done, left = MOST_LOOKS;
+    while ((done = bind(probe, address, (socklen_t)of[1])) && errno == EADDRNOTAVAIL && left--)
+        nanosleep(&pause, NULL);
+    const int wrong = errno;
+    close(probe);
+    errno = wrong;
+    return done;
+}
+
 /* ---- confinement ----------------------------------------------------------------------------------------------- */
 
 /* Landlock wants the file system's own idea of what a rule may hold: of_files for what is no directory. */
@@ -587,6 +616,8 @@ static int carry_out(struct script *script, const struct record *record)
         return keep_console(script, of);
     case STEP_SPLIT:
         return split(script, of);
+    case STEP_READY:
+        return await_address(script, of);
     case STEP_MADE:
         return end_split(script);
     default:

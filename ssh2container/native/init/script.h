@@ -32,6 +32,7 @@ enum step {
     STEP_HAND,       /* hand what a slot has open to the monitor */
     STEP_CONSOLE,    /* slots have both sides of the system's console open */
     STEP_SPLIT,      /* from here on there are two: this process, and process 1 of a whole system */
+    STEP_READY,      /* wait until an address of this network can be used */
     STEP_MADE,       /* what lies since STEP_SPLIT was for the system's process alone; both go on */
 };
 

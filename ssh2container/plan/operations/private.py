@@ -96,9 +96,13 @@ class SetUpTap(Operation):
         ):
             script.call("ioctl", probe, number, _request(value), at=INTERFACE)
         script.call("ioctl", probe, _SIOCADDRT, _route(), at=INTERFACE)
-        script.close(probe)
         if self.has_ipv6:
             self._set_up_ipv6(script)
+            own = _AF_INET6.to_bytes(2, "little") + bytes(6) + _address6(inside.OWN6) + bytes(4)
+            script.await_address(own, INTERFACE)
+            # The address is usable a moment before its route: that comes under the lock which this waits for.
+            script.call("ioctl", probe, SIOCSIFFLAGS, _request(up), at=INTERFACE)
+        script.close(probe)
 
     def _set_up_ipv6(self, script: Script) -> None:
         probe: Slot = script.slot()
