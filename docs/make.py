@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(_HERE))
-from ssh2container.admin.cli import verbs
+from ssh2container.admin.cli import exits, verbs
 from ssh2container.admin.doctor import catalogue
 from ssh2container.admin.policy.schema import compose_page, reference
-
-_BEGIN, _END = '.\\" verbs: made by docs/make.py\n', '.\\" end of verbs\n'
 
 
 def texts() -> dict[str, str]:
@@ -21,15 +18,25 @@ def texts() -> dict[str, str]:
         "compose.md": compose_page.markdown(),
         "policy-reference.md": reference.markdown(),
         "man/ssh2container.yaml.5": reference.manual(),
-        "man/ssh2containerctl.8": _with_verbs("man/ssh2containerctl.8"),
+        "exit-status.md": exits.markdown(),
+        "man/ssh2containerctl.8": _between_marks("man/ssh2containerctl.8"),
         "doctor.md": catalogue.markdown(),
     }
 
 
-def _with_verbs(path: str) -> str:
-    """Return the manual page with the list of verbs that there are, between its two marks."""
+def _between_marks(path: str) -> str:
+    """Return the manual page with the verbs that there are, and what they end with, between their marks."""
     with open(f"{_HERE}/{path}", encoding="utf-8") as file:
         page = file.read()
+    for what, lines in {"verbs": _verbs(), "statuses": exits.manual()}.items():
+        begin, end = f'.\\" {what}: made by docs/make.py\n', f'.\\" end of {what}\n'
+        made = begin + "\n".join(lines) + "\n" + end
+        before, _, rest = page.partition(begin)
+        page = before + made + rest.partition(end)[2]
+    return page
+
+
+def _verbs() -> list[str]:
     lines = []
     found = verbs.found().values()
     for heading in verbs.SECTIONS:
@@ -39,8 +46,7 @@ def _with_verbs(path: str) -> str:
                 name = verb.name.replace("-", "\\-")
                 lines += [".TP 14", f".B {name}", verb.help.replace("-", "\\-")]
         lines.append(".RE")
-    made = _BEGIN + "\n".join(lines) + "\n" + _END
-    return re.sub(re.escape(_BEGIN) + ".*?" + re.escape(_END), lambda _: made, page, count=1, flags=re.DOTALL)
+    return lines
 
 
 def main() -> int:

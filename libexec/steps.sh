@@ -76,6 +76,7 @@ install_configuration() {
     done
     put_tree "$source_tree/etc/profiles" "$share/profiles"
     put_tree "$source_tree/etc/seccomp" "$share/seccomp"
+    put_tree "$source_tree/etc/monitoring" "$share/monitoring"
     put "$source_tree/LICENSE" "$share/LICENSE"
 }
 

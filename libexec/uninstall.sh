@@ -148,10 +148,23 @@ remove_drop_in() {
     fi
 }
 
+# What users' jobs are given to systemd or cron as, from schedule in policies.
+readonly job_files=(/etc/systemd/system/ssh2container-schedule-*.{timer,service}
+    /etc/systemd/system/timers.target.d/50-ssh2container-schedule-*.conf /etc/cron.d/ssh2container-schedule-*)
+
 stop_units() {
     if systemd_runs; then
+        local entry
+        for entry in "${job_files[@]}"; do
+            [[ $entry == *.timer && -e $entry ]] || continue
+            act "stop ${entry##*/}" systemctl stop "${entry##*/}"
+        done
         act 'stop the units' systemctl stop ssh2container-compile.path ssh2container-record.socket \
             ssh2container-record.service ssh2container-image-update.timer ssh2container-runtime.service
+        # Versions before had none, and whoever wants it has enabled it himself.
+        if [[ -e /usr/lib/systemd/system/ssh2container-metrics.timer ]]; then
+            act 'disable ssh2container-metrics.timer' systemctl disable --now ssh2container-metrics.timer
+        fi
     fi
     if [[ -e /etc/apparmor.d/ssh2container ]] && have apparmor_parser &&
         [[ $(cat /sys/module/apparmor/parameters/enabled 2>/dev/null) == Y ]]; then
@@ -190,6 +203,12 @@ remove_files() {
         act "remove $entry" rm -f "$entry"
         $dry_run || rmdir --ignore-fail-on-non-empty "${entry%/*}"
     done
+    # Jobs of policies.
+    for entry in "${job_files[@]}"; do
+        [[ -e $entry ]] || continue
+        act "remove $entry" rm -f "$entry"
+    done
+    $dry_run || rmdir --ignore-fail-on-non-empty /etc/systemd/system/timers.target.d 2>/dev/null || true
     # The images under ids of users' own; a session that runs keeps its view.
     while IFS= read -r path; do
         act "unmount $path" umount -l "$path"

@@ -44,6 +44,10 @@ def session(
         check_descriptors()
         request = Request.parse(arguments, environment)
         log.know(kind=request.kind, command=paths.fsdecode(request.command))
+        if request.job:
+            from ssh2container.plan import jobs
+
+            log.know(job=jobs.number_of(request))
         registry.own.take(log.id, registration(request, environment))
         account = Account.current(environment)
         log.know(user=account.name)
@@ -54,7 +58,20 @@ def session(
             log.know(kind=request.kind, command=paths.fsdecode(request.command))
         policy = _load(account, log) if load is None else load(account.name, account.groups)
         log.obey(policy.site)
-        log.know(policy=policy.digest, image=policy.image)
+        if policy.values["keys"]:
+            from ssh2container.run import by_key
+
+            policy = by_key.choose(policy, environment, log)
+        log.know(policy=policy.digest)
+        if request.job:
+            request = jobs.of_policy(request, account, policy)
+            log.know(command=paths.fsdecode(request.command))
+        if len(policy.values["images"]) > 1:
+            from ssh2container.plan import choice
+
+            request, policy, how = choice.settle(request, policy, environment)
+            log.know(kind=request.kind, command=paths.fsdecode(request.command), image_choice=how)
+        log.know(image=policy.image)
         registry.own.admit(policy)
         policy = policy.expanded(specifier_values(account, log.id))
         if policy.home is not None and policy.home.is_below_users:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 class Change(ABC):
-    """One change. A new kind says what it is, whether it is already so, how to do and to undo it."""
+    """One change. A new kind says what it is, whether it is already so, how to do and to undo it.
+
+    finds_out: it is done each time, and finds out itself what there is to do.
+    """
+
+    finds_out = False
 
     @abstractmethod
     def describe(self) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ssh2container.admin.account import enrolled_names
 from ssh2container.admin.accounts.enable import RefreshDropIn, compile_policies, policy_of, specifier_values
 from ssh2container.admin.accounts.home_quota import RenewQuotas
+from ssh2container.admin.accounts.jobs import RenewJobs
 from ssh2container.admin.accounts.slices import RenewLimits
 from ssh2container.admin.change import Change, carry_out
 from ssh2container.admin.login import verdict
@@ -121,6 +122,7 @@ class Deployment:
             RefreshDropIn(),
             RenewLimits(policy_of),
             RenewQuotas(policy_of, specifier_values),
+            RenewJobs(policy_of),
         ]
         if self.directory:
             changes.append(_Keep())

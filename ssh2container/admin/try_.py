@@ -12,29 +12,43 @@ from ssh2container.admin.login import as_sshd
 from ssh2container.admin.terminal import aside
 from ssh2container.errors import EXIT_OURS, Refusal, SessionError
 from ssh2container.kernel import names, process, signals
-from ssh2container.policy import store
+from ssh2container.plan.choice import VARIABLE
+from ssh2container.policy import keyed, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
+    from ssh2container.policy.key_rules import Used
     from ssh2container.policy.policy import Policy
 
 _KEPT = ("TERM", "LANG", "LC_ALL", "COLORTERM", "TZ")
 
 
-def run(user: str | None, policy: str | None, words: Sequence[str], *, timing: bool = False) -> NoReturn:
+def run(
+    user: str | None,
+    policy: str | None,
+    words: Sequence[str],
+    *,
+    image: str = "",
+    timing: bool = False,
+    key: Used | None = None,
+) -> NoReturn:
     """Become ``user`` and run a session of theirs, with the policy file ``policy`` if there is one.
 
+    image: what the session chooses of the policy's images, "" for nothing.
+    key: with which they log in, None for none.
     The process ends as the session does. What a session of another user shows reaches root's terminal
     through a filter, and the terminal itself stays out of its reach. Raises SessionError when it cannot
     become the user or the policy is not valid.
     """
     entry = _entry(user)
     load = store.load if policy is None else _from_file(entry, policy)
+    if key is not None:
+        load = _with(key, load)
     if os.getuid() == 0 and aside.is_needed():
-        _end_as(aside.run(lambda: _run(entry, load, words, timing=timing)))
-    _run(entry, load, words, timing=timing)
+        _end_as(aside.run(lambda: _run(entry, load, words, image, timing=timing)))
+    _run(entry, load, words, image, timing=timing)
 
 
 def _end_as(status: int) -> NoReturn:
@@ -49,6 +63,7 @@ def _run(
     entry: pwd.struct_passwd,
     load: Callable[[str, Sequence[str]], Policy],
     words: Sequence[str],
+    image: str,
     *,
     timing: bool,
 ) -> NoReturn:
@@ -59,6 +74,8 @@ def _run(
     os.environ.update(_environment(entry))
     for name in set(os.environ) - {*_KEPT, *_environment(entry)}:
         del os.environ[name]
+    if image:
+        os.environb[VARIABLE] = os.fsencode(image)
     arguments = [b"-c", os.fsencode(" ".join(words))] if words else []
     signals.block()
     signals.reset()
@@ -117,6 +134,15 @@ def _from_file(entry: pwd.struct_passwd, path: str) -> Callable[[str, Sequence[s
 
     policy = diff.policy_under(entry.pw_name, origins.groups_of(entry.pw_name), path)
     return lambda _name, _groups: policy
+
+
+def _with(key: Used, load: Callable[[str, Sequence[str]], Policy]) -> Callable[[str, Sequence[str]], Policy]:
+    def loaded(name: str, groups: Sequence[str]) -> Policy:
+        policy = load(name, groups)
+        rule = keyed.match(policy, [key])
+        return keyed.of_key(policy, rule) if rule else policy
+
+    return loaded
 
 
 def _environment(entry: pwd.struct_passwd) -> dict[str, str]:

@@ -54,7 +54,7 @@ def examine(
             "an administrator has to remove all but one",
             "key",
         )
-    return Request.forced_by_key(commands.pop(), environment.get(b"SSH_ORIGINAL_COMMAND"))
+    return Request.of_command(commands.pop(), environment.get(b"SSH_ORIGINAL_COMMAND"), by_key=True)
 
 
 def used_keys(path: bytes) -> list[tuple[bytes, bytes]]:

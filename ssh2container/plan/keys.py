@@ -102,14 +102,15 @@ def _names(options: bytes) -> list[bytes]:
 
 
 class Certificate:
-    """What a certificate says (PROTOCOL.certkeys): the forced command, the principals, who signed it.
+    """What a certificate says (PROTOCOL.certkeys): the forced command, its id, the principals, who signed it.
 
-    extensions: as they stand there, for :meth:`permits`.
+    extensions: as they stand there, for :meth:`permits`. plain: the public key in it, in base64 as a key of
+    its own has it.
 
     Raises Refusal for one that cannot be read: sshd has accepted it, so it is ours not to understand.
     """
 
-    __slots__ = ("authority", "command", "extensions", "principals")
+    __slots__ = ("authority", "command", "extensions", "key_id", "plain", "principals")
 
     def __init__(self, key: bytes) -> None:
         try:
@@ -125,10 +126,14 @@ class Certificate:
     def _read(self, blob: bytes) -> None:
         kind, rest = _string(blob)
         _nonce, rest = _string(rest)
-        for _ in range(_FIELDS[kind.removesuffix(CERTIFICATE)]):
-            _field, rest = _string(rest)
+        bare = kind.removesuffix(CERTIFICATE)
+        plain = _packed(bare + b"@openssh.com" if bare.startswith(b"sk-") else bare)
+        for _ in range(_FIELDS[bare]):
+            field, rest = _string(rest)
+            plain += _packed(field)
+        self.plain = binascii.b2a_base64(plain, newline=False)
         rest = rest[12:]  # serial and type
-        _identity, rest = _string(rest)
+        self.key_id, rest = _string(rest)
         principals, rest = _string(rest)
         rest = rest[16:]  # from when to when it holds
         critical, rest = _string(rest)
@@ -184,6 +189,15 @@ def _string(blob: bytes) -> tuple[bytes, bytes]:
     if len(blob) < 4 + length:
         raise ValueError("cut short")
     return blob[4 : 4 + length], blob[4 + length :]
+
+
+def _packed(text: bytes) -> bytes:
+    return len(text).to_bytes(4, "big") + text
+
+
+def kind_of(blob: bytes) -> bytes:
+    """Return the type that a public key begins with. Raises ValueError."""
+    return _string(blob)[0]
 
 
 def content(path: bytes, owner: int = -1) -> bytes:

@@ -44,7 +44,8 @@ class Container:
     :meth:`share`). per: "session", or what shares one container. digest: names the way it is made: a login
     with another joins another. linger: seconds that it outlives its last login, -1 for as long as the
     connection. grace: seconds between asking what runs inside to end and ending it.
-    image: the one that it is of. namespaces: flags of clone(2). joins: takes the network that root prepared
+    image: the one that it is of; choice: its name where the policy has several, else "". namespaces: flags
+    of clone(2). joins: takes the network that root prepared
     for it, or None. served: sources that may keep it from
     starting, as somebody else has to answer. scope: what the host counts it in, or None without limits.
     network: the program outside of a private network, or None. hooks: what runs beside it, or None.
@@ -54,7 +55,7 @@ class Container:
     """
 
     __slots__ = (
-        "before", "digest", "grace", "hooks", "image", "init", "joins", "linger", "mapping", "name",
+        "before", "choice", "digest", "grace", "hooks", "image", "init", "joins", "linger", "mapping", "name",
         "namespaces", "network", "outside", "per", "scope", "served", "shared",
     )  # fmt: skip
 
@@ -65,6 +66,7 @@ class Container:
     linger: float
     grace: float
     image: Image
+    choice: str
     namespaces: int
     joins: JoinNetworks | None
     served: tuple[str, ...]
@@ -218,6 +220,7 @@ def make(
     Raises Refusal when the policy does not allow the request, or itself cannot be carried out.
     """
     _admit(account, policy)
+    request = request.under(policy.access.command)
     _require_terminal(request, policy, host)
     refuse_lost_key(request, policy, account.name, given)
     if host.home is not None:
@@ -234,11 +237,11 @@ def make(
 def _container(request: Request, account: Account, policy: Policy, host: Host, who: Insider) -> Container:
     made = Container()
     made.name, made.shared = host.session, False
-    made.per = policy.container_per
-    made.digest = _digest(policy, host)
+    made.per, made.digest = policy.container_per, _digest(policy, host)
     made.linger = policy.linger if policy.container_per == "user" else -1.0
     made.grace = policy.stop_grace_period
     made.image = host.image
+    made.choice = policy.image if policy.values["images"] else ""
     made.namespaces = _namespaces(policy)
     made.served = host.served
     made.scope = _scope(request, policy, host)
@@ -326,8 +329,7 @@ def _payload(
     who: Insider,
 ) -> Payload:
     made = Payload()
-    made.call = None
-    made.directory = who.home
+    made.call, made.directory = None, who.home
     if host.image.working_directory and not request.transfers:
         made.directory = host.image.working_directory
     made.environment = environment.make(
@@ -464,7 +466,7 @@ def _digest(policy: Policy, host: Host) -> bytes:
         return b""
     parts = blake2b(policy.digest.encode(), digest_size=16)
     root = host.image.root if host.range is None else host.range.root
-    for part in (__version__, host.image.digest, root):
+    for part in (__version__, host.image.name, host.image.digest, root):
         parts.update(part.encode("utf-8", "surrogateescape") + b"\0")
     parts.update(host.bpf)
     return parts.hexdigest().encode()

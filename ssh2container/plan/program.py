@@ -97,6 +97,8 @@ class Chooser:
     def choose(self, request: Request) -> Program:
         """Return what the policy runs for ``request``; raises Refusal for what it does not allow."""
         access = self._policy.access
+        if access.command is not None:
+            return self._words([paths.fsencode(word) for word in access.command])
         if request.kind == "sftp":
             if access.sftp is None:
                 raise _refusal("sftp is not allowed here", "access.sftp is false", access)

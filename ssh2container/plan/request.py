@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssh2container import paths
 from ssh2container.errors import Refusal
 
 TYPE_CHECKING = False
@@ -16,6 +17,9 @@ MARK = b"SSH2CONTAINER_SSHD"
 
 RESERVED = b"ssh2container-"
 """What a request for something of ours begins with."""
+JOB = b"ssh2container-job="
+"""What systemd and cron ask for begins with where a job runs (``schedule``). From sshd it is a command like
+others: no client becomes a job."""
 FORWARDED = {b"ssh2container-sshd": "sshd", b"ssh2container-connect": "connect"}
 """First word -> kind of what leads into the container: an sshd there, a connection to a place there."""
 
@@ -31,16 +35,26 @@ class Request:
 
     kind: "login" (a shell), "command", "sftp", or what is forwarded into the container: "sshd", "connect".
     command: the client's string, byte for byte; empty when kind is "login".
-    forced: the client's own string when sshd's configuration or the key forced ``command`` upon
-        it; the payload finds it in SSH_ORIGINAL_COMMAND.
+    forced: the client's own string when sshd's configuration, the key or the policy forced ``command``
+        upon it; the payload finds it in SSH_ORIGINAL_COMMAND.
+    job: the mark of the policy's job that it is, "" for anybody else's; its command is in the policy.
+    by_key: whether the key has forced ``command``.
     """
 
-    __slots__ = ("command", "forced", "kind")
+    __slots__ = ("by_key", "command", "forced", "job", "kind")
 
-    def __init__(self, kind: str, command: bytes = b"", forced: bytes | None = None) -> None:
-        self.kind = kind
-        self.command = command
-        self.forced = forced
+    def __init__(
+        self,
+        kind: str,
+        command: bytes = b"",
+        forced: bytes | None = None,
+        job: str = "",
+        *,
+        by_key: bool = False,
+    ) -> None:
+        self.kind, self.command, self.forced = kind, command, forced
+        self.job = job
+        self.by_key = by_key
 
     @classmethod
     def parse(cls, arguments: Sequence[bytes], environment: Mapping[bytes, bytes]) -> Request:
@@ -50,6 +64,9 @@ class Request:
             return cls("login")
         if len(arguments) == 2 and arguments[0] in (b"-c", b"-lc"):  # noqa: PLR2004
             command = arguments[1]
+            job = command[len(JOB) :] if command.startswith(JOB) else b""
+            if job and b"SSH_CONNECTION" not in environment:
+                return cls("command", job=job.decode("ascii", "replace"))
             if command != SENTINEL:
                 return cls(_kind(command), command, original)
             if original is None:
@@ -67,9 +84,21 @@ class Request:
             return False
 
     @classmethod
-    def forced_by_key(cls, command: bytes, original: bytes | None) -> Request:
-        """Return the request of a key that forces ``command``; original: what the client asked for."""
-        return cls(_kind(command), command, original)
+    def of_command(cls, command: bytes, forced: bytes | None, *, by_key: bool = False) -> Request:
+        """Return the request for a ``command`` that is not what sshd handed over; the rest: see the class."""
+        return cls(_kind(command), command, forced, by_key=by_key)
+
+    def under(self, words: Sequence[str] | None) -> Request:
+        """Return the request under a policy that forces ``words`` (``access.command``), itself for None.
+
+        It outdoes the command of a key, as sshd's ForceCommand does.
+        """
+        if words is None:
+            return self
+        original = self.forced
+        if original is None and not self.by_key and self.kind != "login":
+            original = self.command
+        return Request("command", b" ".join(map(paths.fsencode, words)), original)
 
     @property
     def transfers(self) -> bool:

@@ -18,12 +18,13 @@ from _blake2 import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any, Literal
 
     from .hooks import Hook
     from .hours import Closing, Times
     from .limits import Limits
+    from .merge import Layer
     from .networks import Network
     from .private import Destination, Port
     from .store import Site
@@ -204,11 +205,12 @@ class Access(Value):
     commands: "any", "none" or the listed commands.
     sftp: None when sftp is refused.
     message: shown with every refusal, "" when there is none.
+    command: the words that run whatever a client asks for, None for what it asks for.
     terminal: "required" when shells and commands are refused without one.
     times: when it is open, None for always.
     """
 
-    __slots__ = ("commands", "interactive", "login", "message", "sftp", "terminal", "times")
+    __slots__ = ("command", "commands", "interactive", "login", "message", "sftp", "terminal", "times")
 
     def __init__(
         self,
@@ -219,14 +221,11 @@ class Access(Value):
         message: str,
         terminal: str = "optional",
         times: Times | None = None,
+        command: tuple[str, ...] | None = None,
     ) -> None:
-        self.terminal = terminal
-        self.times = times
-        self.login = login
-        self.interactive = interactive
-        self.commands = commands
-        self.sftp = sftp
-        self.message = message
+        self.command, self.terminal, self.times = command, terminal, times
+        self.login, self.interactive, self.commands = login, interactive, commands
+        self.sftp, self.message = sftp, message
 
 
 class Sessions(Value):
@@ -297,14 +296,15 @@ class Policy:
     """
 
     __slots__ = (
-        "_origins", "_values", "accept_env", "access", "allow_agent_forwarding", "authorized_keys", "banner",
-        "container_per", "environment", "home", "hooks", "hostname", "image", "limits", "limits_required",
-        "linger", "motd", "network_mode", "networks", "record", "seccomp", "sessions", "shell", "site",
-        "stop_grace_period", "storage_opt", "tmpfs", "ulimits", "unsafe_host_home", "user", "userns_mode",
-        "volumes", "welcome",
+        "_origins", "_values", "accept_env", "access", "allow_agent_forwarding", "authorized_keys",
+        "banner", "chain", "container_per", "environment", "home", "hooks", "hostname", "image",
+        "limits", "limits_required", "linger", "motd", "network_mode", "networks", "record", "rule",
+        "seccomp", "sessions", "shell", "site", "stop_grace_period", "storage_opt", "tmpfs",
+        "ulimits", "unsafe_host_home", "user", "userns_mode", "volumes", "welcome",
     )  # fmt: skip
 
     image: str
+    """The one of its sessions; the first of several, until one is chosen (``policy.images``)."""
     hostname: str
     user: str
     userns_mode: Literal["auto", "single", "range", "own_range"]
@@ -338,13 +338,16 @@ class Policy:
     welcome: bool
     site: Site | None
     """The settings of the installation that the policy was loaded from."""
+    chain: tuple[Sequence[Layer], Sequence[Layer]] | None
+    """The layers that it was merged from, below and above what the policy of a key adds; None: not known."""
+    rule: str
+    """The rule of ``keys`` that it is the policy of, "" for none."""
 
     def __init__(self, values: Values, origins: Mapping[str, tuple[str, int]]) -> None:
-        self._values = values
-        self._origins = origins
-        self.site = None
+        self._values, self._origins, self.site, self.chain, self.rule = values, origins, None, None, ""
         for name in PLAIN:
             setattr(self, name, values[name])
+        self.image = next(iter(values["images"]), self.image)
         for name in LISTS:
             setattr(self, name, tuple(values[name].values()))
         self.limits, self.limits_required = None, values["limits"] == "required"
@@ -466,7 +469,8 @@ class Policy:
         interactive = access.interactive
         if type(interactive) is tuple:
             interactive = tuple(expand(word, values) for word in interactive)
-        others = access.message, access.terminal, access.times
+        command = access.command and tuple(expand(word, values) for word in access.command)
+        others = access.message, access.terminal, access.times, command
         other.access = Access(access.login, interactive, access.commands, sftp, *others)
         if record.terminal:
             directory = expand(record.directory, values)
@@ -493,7 +497,8 @@ class Policy:
         A key that nobody wrote has the origin of the map or list around it, and a map that is written key by
         key that of the strongest file's last key; None: nobody wrote any of it.
         """
-        around, below = key, key + "."
+        around = f"images.{self.image}" if key == "image" and self._values["images"] else key
+        below = key + "."
         while around:
             if around in self._origins:
                 return Origin(*self._origins[around])
@@ -544,5 +549,5 @@ def _access(values: Values) -> Access:
         from . import hours
 
         times = hours.of(values)
-    asked = values["access.login"], values["access.interactive"], commands, sftp
-    return Access(*asked, values["access.message"], values["access.terminal"], times)
+    asked = values["access.login"], values["access.interactive"], commands, sftp, values["access.message"]
+    return Access(*asked, values["access.terminal"], times, values["access.command"])

@@ -68,7 +68,7 @@ def exposes_home(policy: Policy, source: str, host_home: str) -> bool:
 def require_apart(policy: Policy, source: str, host_home: str) -> None:
     """Raise Refusal when :func:`exposes_home`."""
     if exposes_home(policy, source, host_home):
-        raise _refusal(policy, HOST_HOME)
+        raise refusal(policy, HOST_HOME)
 
 
 def is_below(path: str, source: str) -> bool:
@@ -156,6 +156,11 @@ def _of_rare_keys(policy: Policy) -> Iterator[Broken]:
             "capabilities are for root in a range of ids alone",
             "user: root with an imported image, and userns_mode: auto, range or own_range",
         )
+    if values["keys"]:
+        from . import key_rules
+
+        for key, message, allowed in key_rules.broken(policy):
+            yield Broken(key, message, allowed)
     if values["devices"]:
         from . import devices
 
@@ -222,10 +227,11 @@ def broken(policy: Policy) -> Iterator[Broken]:
 def require(policy: Policy) -> None:
     """Raise Refusal for the first rule that ``policy`` breaks."""
     for rule in broken(policy):
-        raise _refusal(policy, rule)
+        raise refusal(policy, rule)
 
 
-def _refusal(policy: Policy, rule: Broken) -> Refusal:
+def refusal(policy: Policy, rule: Broken) -> Refusal:
+    """Return what a login says for which ``policy`` breaks ``rule``."""
     return Refusal(
         "the policy contradicts itself",
         f"{policy.origin(rule.key)}: {rule.message}",

@@ -150,11 +150,21 @@ def _load(
         settings = parts.site()
         if certain is not None:
             certain(group for group in (*settings.group_order, *settings.unlisted) if group not in groups)
-        policy = Policy(*merge(_chain(name, groups, settings, parts)))
+        policy = merged(*_chain(name, groups, settings, parts))
     finally:
         parts.close()
     policy.site = settings
     rules.require(policy)
+    return policy
+
+
+def merged(below: Sequence[Layer], above: Sequence[Layer] = ()) -> Policy:
+    """Return the policy of these layers, the weakest first; above: those that the policy of a key is under.
+
+    Nobody has judged it yet.
+    """
+    policy = Policy(*merge([*below, *above]))
+    policy.chain = below, above
     return policy
 
 
@@ -167,8 +177,13 @@ def site(places: Places = STANDARD, log: Log | None = None) -> Site:
         parts.close()
 
 
-def _chain(name: str, groups: Collection[str], settings: Site, parts: _Parts) -> list[Layer]:
-    """Return the layers that make up a user's policy, the weakest first. Raises like :func:`load`."""
+def _chain(
+    name: str, groups: Collection[str], settings: Site, parts: _Parts
+) -> tuple[Sequence[Layer], Sequence[Layer]]:
+    """Return the layers that make up a user's policy, the weakest first, and those that are enforced.
+
+    Raises like :func:`load`.
+    """
     places = parts.places
     _require_listed(groups, settings, places)
     found = list(parts.required("defaults").layers)
@@ -187,9 +202,7 @@ def _chain(name: str, groups: Collection[str], settings: Site, parts: _Parts) ->
             step="policy",
         )
     enforced = parts.present("enforced")
-    if enforced is not None:
-        found += enforced.layers
-    return found
+    return found, () if enforced is None else enforced.layers
 
 
 class _Parts:

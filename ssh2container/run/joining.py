@@ -12,6 +12,7 @@ import posix as os
 import time
 from _blake2 import blake2b
 
+from ssh2container import paths
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.operations import perform
 from ssh2container.record import registry
@@ -104,12 +105,16 @@ def join(plan: Plan, start: Start) -> Monitor:
 
 
 def _key(plan: Plan) -> str:
-    """Return what names the container within the user's directory."""
+    """Return what names the container within the user's directory.
+
+    Each image of several has one of its own: a login with another would end the one that it finds.
+    """
+    image = paths.fsencode(plan.container.choice)
     if plan.container.per == "user":
-        return "user"
+        return "user" if not image else blake2b(image, digest_size=8).hexdigest()
     # The process of sshd that our login is a child of serves one connection, with all its sessions.
     connection = plan.payload.environment.get(b"SSH_CONNECTION", b"")
-    return blake2b(b"%d %s" % (os.getppid(), connection), digest_size=8).hexdigest()
+    return blake2b(b"%d %s %s" % (os.getppid(), connection, image), digest_size=8).hexdigest()
 
 
 def _find_or_make(plan: Plan, directory: str, name: str, start: Start) -> tuple[_socket.socket, str]:

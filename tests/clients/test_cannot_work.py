@@ -19,7 +19,7 @@ CONTROL = "/usr/bin/ssh2containerctl"
 HINT = "Ask the administrator of this host."
 ACCOUNTS = "no passwords and no accounts of the host"
 GROUPS = "nobody can enter another one"
-CRON = "no cron runs"
+CRON = "no cron runs; jobs are in the schedule of the user's policy"
 NEWGRP = "/usr/bin/newgrp"
 OTHERS = "nobody can become another user"
 

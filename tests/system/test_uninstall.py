@@ -48,6 +48,23 @@ def test_the_limits_of_slices_are_removed(enrolled: Installation) -> None:
     assert machine.shell(find) == ""
 
 
+def test_jobs_are_removed(enrolled: Installation) -> None:
+    """Those for systemd and those for cron, whoever has changed them; nobody else's units."""
+    machine, units, name = enrolled.machine, "/etc/systemd/system", "ssh2container-schedule-alice"
+    ours = (
+        *(f"{units}/{name}-1.{kind}" for kind in ("timer", "service")),
+        f"{units}/timers.target.d/50-{name}.conf",
+        f"/etc/cron.d/{name}",
+    )
+    for path in (*ours, f"{units}/other.timer"):
+        machine.shell(f"mkdir -p {path.rpartition('/')[0]}")
+        machine.write(path, "# a job\n")
+    enrolled.run("--uninstall")
+    assert [path for path in ours if exists(enrolled, path)] == []
+    assert not exists(enrolled, f"{units}/timers.target.d")
+    assert exists(enrolled, f"{units}/other.timer")
+
+
 def test_networks_are_taken_away(enrolled: Installation) -> None:
     """Prepared namespaces, the records of addresses, and a bridge that "network create" made, with its table.
 

@@ -19,6 +19,7 @@ from ssh2container import paths
 from ssh2container.admin import account, sshd
 from ssh2container.admin.cli import main
 from ssh2container.admin.doctor import code
+from ssh2container.admin.metrics import exposition
 from ssh2container.admin.policy.compile import compiler
 from ssh2container.admin.policy.types import egress
 from ssh2container.admin.recordings import collector
@@ -217,6 +218,7 @@ KNOWN = {
     f"{sshd.VERSIONS}/current/{collector.__name__.replace('.', '/')}.py",
     *(f"{store.STANDARD.configuration}/{name}" for name in compiler.DIRECTORIES),
     *filters.PROFILES,
+    exposition.COLLECTED,
     "/usr/bin/ssh2containerctl",
     "/etc/tmpfiles.d/ssh2container-recordings.conf",
     paths.RUNTIME + "/UID",
@@ -261,4 +263,4 @@ def test_units_call_verbs_as_they_are(unit: str, words: list[str]) -> None:
         assert found is not None
         command = found
     known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
-    assert set(words) <= known
+    assert {word.partition("=")[0] for word in words} <= known

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssh2container.errors import EXIT_REFUSED, Refusal
-from ssh2container.plan.request import SENTINEL, Request
+from ssh2container.plan.request import FORWARDED, SENTINEL, Request
 
 WORDS = st.binary(max_size=40).map(lambda word: word.replace(b"\0", b""))
 
@@ -36,7 +36,7 @@ def test_the_option_decides_and_not_the_variable(command: bytes, original: bytes
 def test_with_the_sentinel_the_variable_is_the_request(original: bytes) -> None:
     request = Request.parse([b"-c", SENTINEL], {b"SSH_ORIGINAL_COMMAND": original})
     assert (request.command, request.forced) == (original, None)
-    assert request.kind in ("command", "sftp")
+    assert request.kind in ("command", "sftp", *FORWARDED.values())
 
 
 def test_the_sentinel_without_the_variable_is_a_login() -> None:
@@ -92,7 +92,7 @@ def test_whatever_a_shell_would_read_otherwise_is_a_command(command: bytes) -> N
 )
 def test_a_reserved_word_is_the_first_and_whole(command: bytes, kind: str) -> None:
     assert Request.parse([b"-c", command], {}).kind == kind
-    assert Request.forced_by_key(command, b"x").kind == kind
+    assert Request.of_command(command, b"x").kind == kind
 
 
 @given(arguments=st.lists(WORDS, max_size=4))

@@ -49,6 +49,19 @@ def test_what_the_drop_in_gives_is_in_order() -> None:
 
 
 @pytest.mark.parametrize(
+    ("accepted", "level"),
+    [("", WARNING), ("SSH2CONTAINER_IMAGES", WARNING), ("SSH2CONTAINER_IMAGE", OK), ("SSH2CONTAINER_*", OK)],
+)
+def test_where_sshd_does_not_hand_on_the_choice_of_an_image(accepted: str, level: str) -> None:
+    text = CLOSED + (f"acceptenv {accepted}\n" if accepted else "")
+    found = {one.check: one.level for one in judge(parse("alice", text), images_to_choose=True)}
+    assert found["sshd.image-choice"] == level
+    # More than our own is still broad.
+    assert found["sshd.acceptenv"] == (OK if accepted in ("", "SSH2CONTAINER_IMAGE") else PROBLEM)
+    assert "sshd.image-choice" not in findings(text)
+
+
+@pytest.mark.parametrize(
     ("change", "check"),
     [
         (("allowtcpforwarding no", "allowtcpforwarding local"), "sshd.allowtcpforwarding"),

@@ -214,6 +214,8 @@ class EndSessions(Change):
 class Compile(Change):
     """The policies, compiled."""
 
+    finds_out = True
+
     def __init__(self, work: Callable[[], object]) -> None:
         self.work = work
 

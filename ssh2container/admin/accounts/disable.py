@@ -17,6 +17,7 @@ from ssh2container.admin.accounts.account_changes import (
 from ssh2container.admin.accounts.grants import RevokeRange
 from ssh2container.admin.accounts.home_quota import TakeQuota
 from ssh2container.admin.accounts.idmapped import HideImages
+from ssh2container.admin.accounts.jobs import TakeJobs
 from ssh2container.admin.accounts.networks import RemoveNetworks
 from ssh2container.admin.accounts.nosuid import HonourSetId
 from ssh2container.admin.accounts.runtime import RemoveRuntimeDirectory, entry_of
@@ -35,7 +36,7 @@ def disabling(account: Account, *, restore_shell: bool = False, kill: bool = Fal
     restore_shell: give back the shell that ``enable`` recorded. kill: end the sessions that run.
     Raises :class:`Refusal` when that is asked for and none was recorded, or for who never had our shell.
     """
-    if account.shell not in (SHELL, NOLOGIN) and recorded_shell(account) is None:
+    if never_ours(account):
         raise Refusal(
             f"cannot disable {account.name}",
             f"the login shell is {account.shell or 'none'}, and was never {SHELL}",
@@ -63,11 +64,17 @@ def disabling(account: Account, *, restore_shell: bool = False, kill: bool = Fal
     ]
 
 
+def never_ours(account: Account) -> bool:
+    """Tell who has a shell of their own, and nothing that ``enable`` recorded: there is nothing to take."""
+    return account.shell not in (SHELL, NOLOGIN) and recorded_shell(account) is None
+
+
 def taking_back(account: Account) -> list[Change]:
     """Return what takes back all that ``enable`` has made for ``account`` but the shell and the group."""
     return [
         RemoveFile(entry_of(account.uid)),
         RemoveRuntimeDirectory(account),
+        TakeJobs(account.name),
         LiftLimits(account.uid, account.name),
         HideImages(account),
         RemoveNetworks(account.uid, account.name),

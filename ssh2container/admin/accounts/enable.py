@@ -36,6 +36,7 @@ from ssh2container.admin.accounts.home_quota import LimitHome
 from ssh2container.admin.accounts.home_source import HomeSource, bringing
 from ssh2container.admin.accounts.host_key import MakeHostKey
 from ssh2container.admin.accounts.idmapped import ShowImages
+from ssh2container.admin.accounts.jobs import ScheduleUser
 from ssh2container.admin.accounts.networks import PrepareNetworks
 from ssh2container.admin.accounts.nosuid import IgnoreSetId
 from ssh2container.admin.accounts.runtime import RuntimeDirectory, tmpfiles_entry
@@ -303,6 +304,7 @@ def enabling(
         IgnoreSetId(account, policy_of, specifier_values),
         PrepareNetworks(account, policy_of),
         MakeHostKey(account, policy_of),
+        ScheduleUser(account, policy_of),
         JoinGroup(account),
         RefreshDropIn(),
         LoginStarts(account),

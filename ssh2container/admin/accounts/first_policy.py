@@ -11,11 +11,10 @@ from ssh2container.admin.policy.yaml.files import Source
 from ssh2container.admin.policy.yaml.problems import PolicyError, did_you_mean, quoted
 from ssh2container.errors import Refusal
 from ssh2container.policy import store
-from ssh2container.policy.merge import merge
-from ssh2container.policy.policy import Policy
 
 if TYPE_CHECKING:
     from ssh2container.admin.account import Account
+    from ssh2container.policy.policy import Policy
 
 _POLICY = """\
 # The policy of {name}. What applies to this user, and where it comes from: ssh2containerctl show {name}
@@ -59,4 +58,4 @@ def policy_from(text: str, account: Account) -> Policy:
     if problems:
         raise PolicyError(problems)
     above = compiler.part("enforced", store.STANDARD).layers
-    return Policy(*merge([*diff.below(account.groups, store.STANDARD), *layers, *above]))
+    return store.merged([*diff.below(account.groups, store.STANDARD), *layers], above)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pwd
 import shutil
 import stat
 import struct
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING
 from ssh2container.admin.account import enrolled_names, find
 from ssh2container.admin.change import Change, make_directories
 from ssh2container.errors import SessionError
-from ssh2container.kernel import names
 from ssh2container.plan.forwarding import KEY
 from ssh2container.plan.inner import HOST_KEYS
 
@@ -139,13 +137,9 @@ def missing(policy: Callable[[Account], Policy | None]) -> Iterator[MakeHostKey]
             yield MakeHostKey(find(name), policy)
 
 
-def left_behind() -> Iterator[str]:
-    """Yield the files of users who have no account any more."""
+def kept() -> Iterator[tuple[int, str]]:
+    """Yield the files of all keys, each with the uid of its user."""
     for file in sorted(os.listdir(HOST_KEYS)) if os.path.isdir(HOST_KEYS) else ():
         uid = file.removesuffix(".pub")
         if uid.isdigit():
-            try:
-                pwd.getpwuid(int(uid))
-            except KeyError:
-                names.require_unknown(names.USER, None, int(uid))
-                yield f"{HOST_KEYS}/{file}"
+            yield int(uid), f"{HOST_KEYS}/{file}"

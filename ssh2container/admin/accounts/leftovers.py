@@ -8,10 +8,10 @@ import os
 import pwd
 import re
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ssh2container.admin.account import RECORDS, enrolled_names, find
-from ssh2container.admin.accounts import host_key, slices
+from ssh2container.admin.accounts import host_key, jobs, slices
 from ssh2container.admin.accounts.account_changes import recorded_name
 from ssh2container.admin.accounts.enable import policy_of
 from ssh2container.admin.accounts.home_quota import TakeQuota
@@ -27,7 +27,7 @@ from ssh2container.kernel import names
 from ssh2container.record.registry import SHARED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _ENTRY = re.compile(r"ssh2container-(\d+)\.conf")
 _NOBODYS = 0o700
@@ -85,39 +85,68 @@ class TakeHome(Change):
         os.chmod(self.path, mode)
 
 
+class Left(NamedTuple):
+    """One thing that is kept under a uid, and the change that puts it away. what: in words."""
+
+    uid: int
+    what: str
+    where: str
+    change: Change
+
+
 def leftovers() -> list[Change]:
     """Return what would put away all that accounts that are gone have left.
 
     Raises SessionError where the name service does not answer: then nobody knows which are gone.
     """
-    keys = [RemoveFile(path) for path in host_key.left_behind()]
-    return [*_runtime(), *_entries(), *_limits(), *_networks(), *keys, *_records(), *_quotas(), *_homes()]
+    gone = {uid: not has_account(uid) for uid in uids()}
+    under = [left.change for left in _everything() if gone.get(left.uid)]
+    return [*under, *_jobs(), *_records(), *_homes()]
 
 
-def _runtime() -> Iterator[Change]:
+def of_uid(uid: int) -> list[Left]:
+    """Return everything that is kept under a uid, whoever has it; homes and records go by names, too."""
+    return [left for left in _everything() if left.uid == uid]
+
+
+def uids() -> set[int]:
+    """Return every uid under which anything is kept."""
+    return {left.uid for left in _everything()}
+
+
+def _everything() -> Iterator[Left]:
     for below in (RUNTIME, SHARED):
         for name in _listed(below):
-            if name.isdigit() and not _has_account(int(name)):
-                yield RemoveTree(f"{below}/{name}")
-
-
-def _entries() -> Iterator[Change]:
+            if name.isdigit():
+                path = f"{below}/{name}"
+                yield Left(int(name), "runtime directory", path, RemoveTree(path))
     for name in _listed(TMPFILES):
-        found = _ENTRY.fullmatch(name)
-        if found and not _has_account(int(found[1])):
-            yield RemoveFile(f"{TMPFILES}/{name}")
-
-
-def _limits() -> Iterator[Change]:
+        if found := _ENTRY.fullmatch(name):
+            path = f"{TMPFILES}/{name}"
+            yield Left(int(found[1]), "tmpfiles.d entry", path, RemoveFile(path))
     for uid in slices.uids():
-        if not _has_account(uid):
-            yield slices.LiftLimits(uid, recorded_name(uid) or f"uid {uid}")
+        change = slices.LiftLimits(uid, _called(uid))
+        yield Left(uid, "limits", slices.path_of(slices.unit_of(uid)), change)
+    for uid in sorted(pool.uids()):
+        yield Left(uid, "networks", pool.directory_of(uid), RemoveNetworks(uid, _called(uid)))
+    for uid, path in host_key.kept():
+        yield Left(uid, "host key", path, RemoveFile(path))
+    for uid, record in homes.all_recorded():
+        yield Left(uid, "quota", record.path, TakeQuota(uid))
 
 
-def _networks() -> Iterator[Change]:
-    for uid in pool.uids():
-        if not _has_account(uid):
-            yield RemoveNetworks(uid, recorded_name(uid) or f"uid {uid}")
+def _jobs() -> Iterator[Change]:
+    """Yield what takes the jobs of names away that are nobody's any more."""
+    for name in sorted(set(jobs.in_place().values())):
+        try:
+            pwd.getpwnam(name)
+        except (KeyError, ValueError):
+            names.require_unknown(names.USER, name)
+            yield jobs.TakeJobs(name)
+
+
+def _called(uid: int) -> str:
+    return recorded_name(uid) or f"uid {uid}"
 
 
 def _records() -> Iterator[Change]:
@@ -137,15 +166,8 @@ def _records() -> Iterator[Change]:
                 yield RemoveFile(f"{RECORDS}/{name}")
 
 
-def _quotas() -> Iterator[Change]:
-    """Yield quotas of homes whose user is gone."""
-    for uid, _ in homes.all_recorded():
-        if not _has_account(uid):
-            yield TakeQuota(uid)
-
-
-def _homes() -> Iterator[Change]:
-    """Yield kept homes whose owner is gone, beside those that policies name with ``%u`` or ``%U``."""
+def places_of_homes() -> list[str]:
+    """Return the directories in which policies of contained users keep a home for each (``%u``, ``%U``)."""
     parents = set()
     for name in enrolled_names():
         with contextlib.suppress(SessionError):
@@ -154,17 +176,30 @@ def _homes() -> Iterator[Change]:
             parent, _, last = source.rpartition("/")
             if last in ("%u", "%U") and "%" not in parent and parent:
                 parents.add(parent)
-    for parent in sorted(parents):
+    return sorted(parents)
+
+
+def _homes() -> Iterator[Change]:
+    """Yield kept homes whose owner is gone, beside those that policies name with ``%u`` or ``%U``."""
+    for path, owner in homes_in(places_of_homes()):
+        if not has_account(owner):
+            yield TakeHome(path)
+
+
+def homes_in(parents: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield each directory below one of ``parents`` that answers, and the uid of its owner."""
+    for parent in parents:
         for entry in _listed(parent) if answers(parent) else ():
             if not answers(f"{parent}/{entry}"):
                 continue  # whose it is, its file server alone can say
             with contextlib.suppress(OSError):
                 found = os.lstat(f"{parent}/{entry}")
-                if stat.S_ISDIR(found.st_mode) and not _has_account(found.st_uid):
-                    yield TakeHome(f"{parent}/{entry}")
+                if stat.S_ISDIR(found.st_mode):
+                    yield f"{parent}/{entry}", found.st_uid
 
 
-def _has_account(uid: int) -> bool:
+def has_account(uid: int) -> bool:
+    """Tell whether anybody has a uid. Raises SessionError where the name service does not answer."""
     try:
         pwd.getpwuid(uid)
     except KeyError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ssh2container.admin.images import ids
 from ssh2container.admin.images.store.store import Store
 from ssh2container.kernel import idmapped
+from ssh2container.policy import images
 
 if TYPE_CHECKING:
     from ssh2container.policy.policy import Policy
@@ -21,9 +22,10 @@ _OVERLAY_ABOVE = (5, 19)
 def mode_of(policy: Policy | None) -> str:
     """Return "single", "range" or "own_range": what ``enable`` prepares for ``policy``.
 
+    Of several images some may be the host's, which has no range: then it is that of the others.
     Ids of the user's own where the host can show images under them: nobody else's sessions share those.
     """
-    if policy is None or not policy.ranged:
+    if policy is None or not any(one.ranged for one in images.choices(policy)):
         return "single"
     if policy.userns_mode != "auto":
         return policy.userns_mode

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import subprocess
 from typing import TYPE_CHECKING
 
-from ssh2container.admin import atomic, cgroups
+from ssh2container.admin import cgroups
 from ssh2container.admin.account import Account, enrolled_names, find
-from ssh2container.admin.change import Change, make_directories, read_or_none
+from ssh2container.admin.change import Change
 from ssh2container.admin.policy.compile import compiler
-from ssh2container.admin.sshd.render import is_sealed, seal
+from ssh2container.admin.sealed import UNITS, SealedFile, reload
 from ssh2container.errors import SessionError
 from ssh2container.policy import limits, store
 
@@ -29,10 +28,8 @@ if TYPE_CHECKING:
 
     PolicyOf = Callable[[Account], Policy | None]
 
-UNITS = "/etc/systemd/system"
 NAME = "50-ssh2container.conf"
 _OURS = re.compile(r"user-(\d+)\.slice\.d")
-_RELOAD_SECONDS = 60.0
 
 
 def path_of(unit: str) -> str:
@@ -62,14 +59,14 @@ def lines(found: Limits) -> Iterator[str]:
 
 
 def text(found: Limits | None, key: str) -> str:
-    """Return the drop-in for ``found``, "" for none. key: of the policy, with whose it is."""
+    """Return the drop-in for ``found``, not sealed, "" for none. key: of the policy, with whose it is."""
     if found is None:
         return ""
     head = (
         f"# {key}: written by ssh2containerctl, which leaves this file alone once it was changed.\n"
         "# Change the policy instead; a drop-in with a later name overrides this one.\n"
     )
-    return seal(head + "\n[Slice]\n" + "".join(f"{line}\n" for line in lines(found)))
+    return head + "\n[Slice]\n" + "".join(f"{line}\n" for line in lines(found))
 
 
 def unable(found: Limits) -> str:
@@ -77,32 +74,25 @@ def unable(found: Limits) -> str:
     return cgroups.unable(name for name, _ in found.properties())
 
 
-class SliceDropIn(Change):
+class SliceDropIn(SealedFile):
     """The drop-in of one unit with exactly this text, or none for ""; one that was changed by hand is kept.
 
     required: raise where the host cannot keep the limits; else they are written for when it can.
     """
 
     def __init__(self, unit: str, whose: str) -> None:
+        super().__init__(path_of(unit))
         self.unit = unit
         self.whose = whose
-        self.path = path_of(unit)
-        self._before: str | None = None
-        self._wanted = ""
 
     def wanted(self) -> tuple[Limits | None, bool]:
         """Return the limits that the unit is to have, and whether they are required."""
         return None, False
 
-    @property
-    def kept(self) -> bool:
-        """Whether the file in place is an administrator's, as it is not how we wrote it."""
-        return self._before is not None and not is_sealed(self._before)
-
     def describe(self) -> str:
         """See :class:`Change`."""
         if self.kept:
-            return f"leave {self.path}, which was changed by hand"
+            return super().describe()
         if not self._wanted:
             return f"remove the limits of {self.whose} ({self.path})"
         return f"limit {self.whose} together ({self.path})"
@@ -110,9 +100,9 @@ class SliceDropIn(Change):
     def done(self) -> bool:
         """See :class:`Change`."""
         found, required = self.wanted()
-        self._before = read_or_none(self.path)
         key = "site_limits" if self.unit == SITE_UNIT else "user_limits"
-        self._wanted = text(found, f"{key} of {self.whose}")
+        self.want(text(found, f"{key} of {self.whose}"))
+        done = super().done()
         why = unable(found) if found is not None and required else ""
         if why:
             raise SessionError(
@@ -121,7 +111,7 @@ class SliceDropIn(Change):
                 "write limits: best to go on without, or leave user_limits out of the policy",
                 "limits",
             )
-        return self.kept or (self._before or "") == self._wanted
+        return done
 
     def do(self) -> None:
         """See :class:`Change`."""
@@ -136,25 +126,6 @@ class SliceDropIn(Change):
         """See :class:`Change`."""
         self.restore()
         reload()
-
-    def write(self) -> None:
-        """Put the file into place; systemd has not read it then."""
-        self._place(self._wanted)
-
-    def restore(self) -> None:
-        """Put what was there before into place."""
-        self._place(self._before or "")
-
-    def _place(self, content: str) -> None:
-        directory = os.path.dirname(self.path)
-        if content:
-            make_directories(directory)
-            atomic.write(self.path, content)
-            return
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-        with contextlib.suppress(OSError):  # others have drop-ins there, too
-            os.rmdir(directory)
 
 
 class LimitUser(SliceDropIn):
@@ -241,26 +212,6 @@ class RenewLimits(Change):
         for change in reversed(self._pending):
             change.restore()
         reload()
-
-
-def reload() -> None:
-    """Have a running systemd read its files: slices that run get their new limits at once.
-
-    Raises SessionError in systemd's words.
-    """
-    if not os.path.isdir(cgroups.RUNS):
-        return
-    try:
-        answer = subprocess.run(
-            ["systemctl", "daemon-reload"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            check=False, timeout=_RELOAD_SECONDS,
-        )  # fmt: skip
-        said = answer.stderr.strip().replace("\n", "; ") if answer.returncode else ""
-        failed = answer.returncode != 0
-    except (OSError, subprocess.TimeoutExpired) as error:
-        failed, said = True, str(error)
-    if failed:
-        raise SessionError("systemd does not read its files", said, "run systemctl daemon-reload", "limits")
 
 
 def uids() -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.accounts.modes import mode_of
@@ -10,6 +11,7 @@ from ssh2container.admin.images.store import shift, shown
 from ssh2container.admin.images.store.store import Store
 from ssh2container.errors import SessionError
 from ssh2container.plan import ranges
+from ssh2container.policy import images as policy_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -25,16 +27,17 @@ class PrepareImage(Change):
     def __init__(self, account: Account, policy: Callable[[Account], Policy | None]) -> None:
         self.account = account
         self._policy = policy
-        self._image = ""
+        self._images: tuple[str, ...] = ()
         self._mode = "single"
-        self._version: Version | None = None
+        self._versions: list[Version] = []
         self._store = Store()
 
     def describe(self) -> str:
         """See :class:`Change`."""
         if self._mode == "single":
             return "make no second tree of an image (the policy maps the user alone)"
-        return f"make the tree of the image {self._image} for a range of ids, and the read-only view of it"
+        named = f"the image {self._images[0]}" if len(self._images) == 1 else ", ".join(self._images)
+        return f"make the tree of {named} for a range of ids, and the read-only view of it"
 
     def done(self) -> bool:
         """See :class:`Change`; an image that is not installed has no tree, as ``check`` says."""
@@ -42,8 +45,8 @@ class PrepareImage(Change):
         self._mode = mode_of(policy)
         if policy is None or self._mode == "single":
             return True
-        self._image = policy.image
-        self._version = installed(self._store, policy.image)
+        self._images = tuple(one.image for one in policy_images.choices(policy) if one.ranged)
+        self._versions = [found for name in self._images if (found := installed(self._store, name))]
         return (
             not ranges.missing_helper()
             and self._treed()
@@ -51,7 +54,7 @@ class PrepareImage(Change):
         )
 
     def _treed(self) -> bool:
-        return self._version is None or shift.is_there(self._store, self._version)
+        return all(shift.is_there(self._store, version) for version in self._versions)
 
     def do(self) -> None:
         """See :class:`Change`."""
@@ -63,21 +66,23 @@ class PrepareImage(Change):
                 " change the system",
                 "ranges",
             )
-        if self._treed():
-            self._version = None  # not ours to take back
-        if self._version is not None:
-            self._version = shift.ensure(self._store, self._version, lambda *_: None)
+        # What is there is not ours to take back.
+        missing = [version for version in self._versions if not shift.is_there(self._store, version)]
+        self._versions = []
+        for version in missing:
+            if not shift.is_there(self._store, version):  # two names may be of one version
+                self._versions.append(shift.ensure(self._store, version, lambda *_: None))
         if self._mode == "range":
             shown.show(self._store)
 
     def undo(self) -> None:
         """See :class:`Change`; the view shows nothing that is not there."""
-        if self._version is not None:
-            shift.take_back(self._store, self._version)
+        for version in self._versions:
+            shift.take_back(self._store, version)
 
 
 def installed(store: Store, reference: str) -> Version | None:
-    """Return the version that a policy's ``image`` means, None where there is none."""
+    """Return the version that an image of a policy means, None where there is none."""
     try:
         return store.version(reference)
     except SessionError:
@@ -90,7 +95,7 @@ def prepare_all(store: Store, policies: Iterable[Policy], images: Iterable[str] 
     images: only these, where there are any. Raises SessionError as :func:`shifting.ensure`.
     """
     only = {version.digest for name in images if (version := installed(store, name)) is not None}
-    for policy in policies:
+    for policy in itertools.chain.from_iterable(map(policy_images.choices, policies)):
         version = installed(store, policy.image) if policy.ranged else None
         if version is None or shift.is_there(store, version) or (only and version.digest not in only):
             continue

@@ -56,6 +56,28 @@ def members(group: str) -> list[str]:
     return sorted({*members_of(group), *primary})
 
 
+def people_of(group: str, *, spared: str = "") -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the members of a group who are meant with it, and (name, why not) of the others.
+
+    spared: the name of who asks, where nobody means themself by naming a group. A member whom the name
+    service does not know is among the first: what is done for each says so. Raises SessionError.
+    """
+    first, last = uids_of_people()
+    todo, left = [], []
+    for name in members(group):
+        try:
+            why = plan.no_person(find(name), first, last)
+        except SessionError:
+            why = ""
+        if name == spared and not why:
+            why = "is you: name yourself, if that is meant"
+        if why:
+            left.append((name, why))
+        else:
+            todo.append(name)
+    return todo, left
+
+
 def people() -> list[str]:
     """Return everybody whose uid is one of people, as far as the name service lists them."""
     first, last = uids_of_people()

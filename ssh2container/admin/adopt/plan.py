@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ssh2container.policy.rules import POWERFUL_GROUPS
 
 if TYPE_CHECKING:
+    from ssh2container.admin.account import Account
     from ssh2container.admin.adopt.facts import Facts
 
 KEEP, COPY, MOVE = "keep", "copy", "move"
@@ -88,12 +89,22 @@ def reason_against(facts: Facts, choice: Choice, *, caller: str, first: int, las
     )
 
 
-def _by_kind(facts: Facts, first: int, last: int) -> str:
-    account = facts.account
+def no_person(account: Account, first: int, last: int) -> str:
+    """Return why an account is nobody's who logs in, "" for a person's. A directory has numbers of its own.
+
+    first, last: the uids of people (login.defs(5)).
+    """
     if account.uid == 0:
         return "uid 0 cannot be contained"
-    if not first <= account.uid <= last:
+    if account.uid < first or (account.uid > last and account.local):
         return f"uid {account.uid} is a system account's: people have {first} to {last} (login.defs)"
+    return ""
+
+
+def _by_kind(facts: Facts, first: int, last: int) -> str:
+    account = facts.account
+    if why := no_person(account, first, last):
+        return why
     if facts.adopted or account.enrolled:
         return "was taken over already" if facts.adopted else "is contained already"
     if not account.local:

@@ -10,6 +10,8 @@ _BY_US = {
     "recording": "ended: the recording could not go on",
 }
 """A session's last words on why it ended (docs/audit.md) -> the same for people."""
+OF_LIMITS = frozenset(("oom", *_BY_US)) - {"recording"}
+"""The last words of sessions that a limit has ended."""
 _KILL = "9"
 _LONGEST_NUMBER = 18
 

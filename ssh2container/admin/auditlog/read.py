@@ -9,7 +9,7 @@ marked; in a plain file it cannot be told.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
+import functools
 import json
 import os
 import pwd
@@ -19,28 +19,14 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from ssh2container.admin.auditlog import files
 from ssh2container.errors import SessionError
 from ssh2container.record import ecs, logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from typing import Any
 
-IDENTIFIER = "ssh2container"
-FILES = (
-    "/var/log/auth.log.1",
-    "/var/log/auth.log",
-    "/var/log/secure",
-    "/var/log/syslog",
-    "/var/log/messages",
-)
-"""Where syslog daemons keep authpriv, the older part first; the first pair that exists is read."""
-
-_LINE = re.compile(
-    r"(?P<time>\d{4}-\d\d-\d\dT[^ ]+|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) \S+ "
-    + IDENTIFIER
-    + r"\[\d+\]: (?P<text>.*)"
-)
 STRANGE = "strange"
 """The event of what came under our name and has not the form of a record."""
 _LONGEST_STRANGE = 200
@@ -52,21 +38,25 @@ _OF_EVERY_RECORD = frozenset((
 ))  # fmt: skip
 """What says whose session it is, and not what happened."""
 _FIELD = re.compile(r'(?P<name>[a-z_]+)=(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>\S*))')
+_CURSOR = re.compile(r'"__CURSOR"\s*:\s*"([^"\\]*)"')
+_BETWEEN = re.compile(r" ?([a-z_]+)=")
 
 
 class Record:
     """One record.
 
-    when: as the log has it. fields: by name; "event" is always there. forged: the uid that wrote it,
-    when the record is about another user.
+    when: as the log has it; at: the same in seconds since 1970, 0.0 where nobody understands it.
+    fields: by name; "event" is always there. forged: the uid that wrote it, when the record is about
+    another user.
     """
 
-    __slots__ = ("fields", "forged", "when")
+    __slots__ = ("at", "fields", "forged", "when")
 
-    def __init__(self, when: str, fields: dict[str, str], forged: str = "") -> None:
+    def __init__(self, when: str, fields: dict[str, str], forged: str = "", at: float = 0.0) -> None:
         self.when = when
         self.fields = fields
         self.forged = forged
+        self.at = at
 
     def concerns(self, who: str) -> bool:
         """Tell whether the record is about the user or the session ``who``."""
@@ -98,11 +88,27 @@ def parse(text: str) -> dict[str, str]:
         return _parse_ecs(text)
     if not text.startswith("event="):
         return {"event": "note", "text": text}
-    fields = {}
-    for match in _FIELD.finditer(text):
-        quoted = match["quoted"]
-        fields[match["name"]] = match["bare"] if quoted is None else re.sub(r"\\([\\\"])", r"\1", quoted)
+    fields = _plain_fields(text)
+    for name, quoted, bare in () if fields else _FIELD.findall(text):
+        fields[name] = re.sub(r"\\([\\\"])", r"\1", quoted) if "\\" in quoted else quoted or bare
     return fields
+
+
+def _plain_fields(text: str) -> dict[str, str]:
+    """Return the fields of a record without escapes, as nearly all are, or {}: several times as fast."""
+    event, _, rest = text.partition(" ")
+    parts = rest.split('"')
+    names = [*map(_field_name, parts[:-1:2])]
+    if "\\" in text or '"' in event or parts[-1] or "" in names:
+        return {}
+    return {"event": event.removeprefix("event="), **dict(zip(names, parts[1::2], strict=True))}
+
+
+@functools.lru_cache(maxsize=1024)
+def _field_name(between: str) -> str:
+    """Return the name that stands between two values, "" where something else does."""
+    found = _BETWEEN.fullmatch(between)
+    return found[1] if found else ""
 
 
 def _parse_ecs(text: str) -> dict[str, str]:
@@ -120,93 +126,66 @@ def _parse_ecs(text: str) -> dict[str, str]:
         return {"event": "note", "text": text}
 
 
-def records(paths: tuple[str, ...] = (), since: str = "") -> Iterator[Record]:
-    """Yield all records, the oldest first.
+def records(
+    paths: Sequence[str] = (), since: str = "", until: str = "", events: Collection[str] = ()
+) -> Iterator[Record]:
+    """Yield all records, the oldest first, without holding them.
 
     paths: syslog files; () is the journal, or this machine's syslog files where there is none.
-    since: where to start, as journalctl(1) understands it; for files, as date(1) does.
+    since, until: from when to when, as journalctl(1) understands it; for files, as date(1) does.
+    events: of records of another one some may be left out, which saves the time to read them; () for all.
 
-    Raises SessionError when there is nothing to read, or nobody understands ``since``.
+    Raises SessionError when there is nothing to read, or nobody understands ``since`` or ``until``.
     """
-    if not paths and os.path.isdir("/run/systemd/journal") and shutil.which("journalctl"):
-        yield from _journal(since)
+    if not paths and has_journal():
+        options = [f"--since={since}"] if since else []
+        options += [f"--until={until}"] if until else []
+        for line in journal(*options):
+            yield from _journal_entry(line)
         return
-    chosen = paths or tuple(path for path in FILES[:2] if os.path.exists(path))
-    chosen = chosen or tuple(path for path in FILES[2:] if os.path.exists(path))[:1]
-    if not chosen:
-        raise SessionError(
-            "cannot find the system log", "neither a journal nor " + ", ".join(FILES[1:]) + " exists",
-            "name a file: --file PATH", "log",
-        )  # fmt: skip
-    start = _seconds(since) if since else 0.0
-    for path in chosen:
-        yield from (record for record in _file(path) if not start or _written(record.when) >= start)
+    bounds = [files.seconds(when) if when else 0.0 for when in (since, until)]
+    of_others = re.compile(f"event=(?!(?:{'|'.join(map(re.escape, events))})(?: |$))") if events else None
+    for when, at, text in files.lines(paths, *bounds):
+        if of_others is None or not of_others.match(text):
+            yield Record(when, parse(text), at=at)
 
 
-_MIDNIGHTS = ("today", "yesterday", "tomorrow")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGO = re.compile(
-    r"-\s*(?P<number>\d{1,9})\s*(?:(?P<unit>s|m|h|d|w)|sec|secs|seconds?|min|mins|minutes?|hours?|days?|weeks?)"
-)
+def followed(after: dict[str, Any], last: float) -> Iterator[tuple[dict[str, Any], Record | None]]:
+    """Yield the records of this machine's log that are new, each with the place behind it, for the next time.
 
-
-def _seconds(since: str) -> float:
-    """Return a point in time that somebody wrote, in seconds since 1970. Raises SessionError.
-
-    The words of journalctl(1), which mean the same here: today begins at midnight, -2h is two hours ago.
+    after: such a place, {} for everything. last: the time of the last record before, in seconds since 1970:
+    where ``after`` is no more, or is one of another kind of log, what is not younger is no news.
+    A place without a record is one further in the log. Raises SessionError.
     """
-    done = subprocess.run(
-        ["date", f"--date={_for_date(since.strip())}", "+%s"],
-        capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip
-    if done.returncode:
-        remedy = 'write it as "2026-01-31 12:00", "today", "yesterday" or "2 hours ago"'
-        raise SessionError(f"cannot understand the time {since!r}", "", remedy, "log")
-    return float(done.stdout)
+    if has_journal():
+        cursor, is_known = str(after.get("cursor", "")), False
+        # Not --after-cursor: where that entry is no more, it leaves out the one that came next.
+        for line in journal(*([f"--cursor={cursor}"] if cursor else [])):
+            found = _CURSOR.search(line)
+            if found is None:
+                continue
+            if found[1] == cursor:
+                is_known = True
+                continue
+            for record in _journal_entry(line):
+                yield {"cursor": found[1]}, record if is_known or record.at > last else None
+        return
+    place = files.Place(**after) if after and "cursor" not in after else None
+    for at, is_known, (when, seconds, text) in files.follow(place):
+        is_new = bool(text) and (is_known or seconds > last)
+        behind = {name: getattr(at, name) for name in files.Place.__slots__}
+        yield behind, Record(when, parse(text), at=seconds) if is_new else None
 
 
-def _for_date(since: str) -> str:
-    """Return a point in time as date(1) understands it, where journalctl(1) has a form of its own."""
-    if since.lower() in _MIDNIGHTS:
-        return f"{since} 00:00"
-    found = _AGO.fullmatch(since)
-    if found:
-        unit = _UNITS[found["unit"]] if found["unit"] else since.lstrip("-0123456789 ")
-        return f"{found['number']} {unit} ago"
-    return since
+def has_journal() -> bool:
+    """Tell whether the journal is this machine's log."""
+    return os.path.isdir("/run/systemd/journal") and shutil.which("journalctl") is not None
 
 
-def _written(when: str) -> float:
-    """Return the time of a line in a syslog file: RFC 3339, or RFC 3164, which names no year."""
-    try:
-        if when[:1].isdigit():
-            return dt.datetime.fromisoformat(when).timestamp()
-        now = dt.datetime.now().astimezone()
-        for year in (now.year, now.year - 1):
-            with contextlib.suppress(ValueError):  # the 29th of February has not every year
-                found = dt.datetime.strptime(f"{year} {when}", "%Y %b %d %H:%M:%S").astimezone()
-                # A day's grace, for clocks that were set back.
-                if found < now + dt.timedelta(days=1):
-                    return found.timestamp()
-    except (ValueError, OverflowError, OSError):
-        pass  # no time that there is
-    return 0.0
-
-
-def _file(path: str) -> Iterator[Record]:
-    try:
-        with open(path, encoding="utf-8", errors="backslashreplace") as file:
-            for line in file:
-                match = _LINE.match(line.rstrip("\n"))
-                if match:
-                    yield Record(match["time"], parse(match["text"]))
-    except OSError as error:
-        raise SessionError(f"cannot read {path}", error.strerror or "", "run it as root", "log") from None
-
-
-def _journal(since: str) -> Iterator[Record]:
-    command = ["journalctl", "--quiet", "--no-pager", "--output=json", f"--identifier={IDENTIFIER}"]
-    command += [f"--since={since}"] if since else []
+def journal(*options: str) -> Iterator[str]:
+    """Yield entries of the journal under our name, as JSON. Raises SessionError."""
+    command = ["journalctl", "--quiet", "--no-pager", "--output=json", f"--identifier={files.IDENTIFIER}"]
+    command += options
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -217,8 +196,7 @@ def _journal(since: str) -> Iterator[Record]:
     ) as reader:
         assert reader.stdout is not None  # noqa: S101 - for the type checker
         assert reader.stderr is not None  # noqa: S101
-        for line in reader.stdout:
-            yield from _journal_entry(line)
+        yield from reader.stdout
         said = reader.stderr.read().strip()
     if reader.returncode:
         raise SessionError("journalctl failed", said or f"status {reader.returncode}", "", "log")
@@ -242,7 +220,8 @@ def _journal_entry(line: str) -> Iterator[Record]:
     else:
         fields = parse(_text(message))
     forged = writer if writer != "0" and _belies(fields, writer) else ""
-    yield Record(_moment(_text(entry.get("__REALTIME_TIMESTAMP"))), fields, forged)
+    when, at = _moment(_text(entry.get("__REALTIME_TIMESTAMP")))
+    yield Record(when, fields, forged, at)
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
@@ -278,11 +257,13 @@ def _own_fields(entry: dict[str, Any]) -> dict[str, str]:
     return found if found.get("event") else {}
 
 
-def _moment(microseconds: str) -> str:
+def _moment(microseconds: str) -> tuple[str, float]:
+    """Return a time of the journal for people, and in seconds since 1970."""
     if microseconds.isascii() and microseconds.isdecimal() and len(microseconds) <= _LONGEST_TIME:
         with contextlib.suppress(ValueError, OverflowError, OSError):
-            return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(int(microseconds) / 1e6))
-    return "?"
+            at = int(microseconds) / 1e6
+            return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)), at
+    return "?", 0.0
 
 
 def _belies(fields: dict[str, str], writer: str) -> bool:

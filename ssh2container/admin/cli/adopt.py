@@ -13,7 +13,7 @@ import click
 from ssh2container.admin import account
 from ssh2container.admin.adopt import choosing, doing, plan, records, returning, unconfirmed, words
 from ssh2container.admin.change import carry_out, make_directories
-from ssh2container.admin.cli import bulk, completing, enrolment, output
+from ssh2container.admin.cli import bulk, completing, enrolment, members, output
 from ssh2container.admin.durable import locked
 from ssh2container.admin.policy.types.numbers import seconds_of
 from ssh2container.errors import EXIT_REFUSED, SessionError
@@ -48,7 +48,7 @@ class _Asked:
 
 @click.command("adopt", short_help="Take existing accounts over, with a way back.")
 @click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completing.accounts)
-@click.option("--group", default="", metavar="GROUP", help="All members of a group.")
+@members.option
 @click.option("--all", "everybody", is_flag=True, help="All people of this host; with --undo, all adopted.")
 @click.option(
     "--home",
@@ -95,7 +95,7 @@ def command(
     nobody logs in to, who is contained already, administrators and yourself are left alone, each with a line
     that says why. --undo gives an account back as it was, whenever a run was interrupted.
 
-    Exit status: 0 done, 1 it failed, 126 refused.
+    Exit status: 0 done, 1 it failed for a user, 125 only root may, 126 a user was refused.
     """
     if os.geteuid() != 0:
         raise SessionError("cannot take accounts over", "only root may", "run it with sudo", "adopt")

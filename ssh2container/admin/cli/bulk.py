@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Tell = Callable[[str, Change], None]
 
 _COLUMNS = ("user", "result", "steps", "")
+UNCHANGED = "unchanged"
+"""The word for a user with whom it was so already."""
 
 
 class Bulk:
@@ -48,14 +50,21 @@ class Bulk:
 
     def _one(self, name: str, work: Callable[[str, Tell], Sequence[str]]) -> bool:
         told: list[dict[str, str]] = []
-        user: dict[str, Any] = {"user": name, "changes": told}
+        states: set[str] = set()
+        user: dict[str, Any] = {"user": name, "result": "failed", "changes": told}
         self.users.append(user)
 
         def tell(state: str, change: Change) -> None:
             told.append({"state": state, "change": change.describe()})
+            if not change.finds_out:
+                states.add(state)
 
         try:
             user["notes"] = list(work(name, tell))
+            if "would" in states:
+                user["result"] = f"would be {self.word}"
+            else:
+                user["result"] = self.word if "done" in states else UNCHANGED
         except (SessionError, OSError) as error:
             found = (
                 error if isinstance(error, SessionError) else SessionError(f"cannot do {name}", str(error))
@@ -70,10 +79,13 @@ class Bulk:
         rows = []
         for user in self.users:
             steps = sum(change["state"] in ("done", "would") for change in user["changes"])
-            would = any(change["state"] == "would" for change in user["changes"])
-            result = "failed" if "error" in user else f"would be {self.word}" if would else self.word
             rows.append(
-                (user["user"], result, str(steps), "; ".join(user.get("notes", [user.get("error", "")])))
+                (
+                    user["user"],
+                    user["result"],
+                    str(steps),
+                    "; ".join(user.get("notes", [user.get("error", "")])),
+                )
             )
         output.table(_COLUMNS, rows)
         missed = [user["user"] for user in self.users if "error" in user]

@@ -25,7 +25,7 @@ def command(paths: tuple[str, ...], *, as_json: bool, strict: bool) -> None:
     A FILE may be anywhere; its name says what it is (users/NAME.yaml, config.yaml, tests/NAME.yaml,
     ...). A DIRECTORY is checked as a whole, as if it were /etc/ssh2container.
 
-    Exit status: 0 no errors, 1 errors, 2 wrong usage.
+    Exit status: 0 no errors, 1 errors; with --strict also warnings.
     """
     findings = check_policy.Findings()
     trees = [diff.elsewhere(path) for path in paths if os.path.isdir(path)]

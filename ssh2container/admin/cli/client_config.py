@@ -49,7 +49,7 @@ def command(user: str, host: str | None, port: int | None, alias: str | None, *,
 
     USER's policy needs allow_forwarding: true. If the containers have no host key to show yet, it is made.
 
-    Exit status: 0 printed, 1 it failed, 126 the policy does not allow it.
+    Exit status: 0 printed, 125 there is no such user, 126 the policy does not allow it.
     """
     found = account.find(user)
     policy = enable.policy_of(found)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssh2container.admin.accounts import enable, home_quota, host_key, networks, slices, trees
+from ssh2container.admin.accounts import enable, home_quota, host_key, jobs, networks, slices, trees
 from ssh2container.admin.change import Change, carry_out
 from ssh2container.admin.cli import enrolment, output
 from ssh2container.admin.images.store.store import Store
@@ -31,12 +31,14 @@ _MOST_ROUNDS = 10
 @enrolment.reload_sshd
 @click.option("--no-sshd", is_flag=True, help="Leave the sshd drop-in alone.")
 @click.option(
-    "--no-limits", is_flag=True, help="Leave users' slices, the quotas of homes and users' networks alone."
+    "--no-limits",
+    is_flag=True,
+    help="Leave users' slices, the quotas of homes, users' networks and their jobs alone.",
 )
 @click.option(
     "--only-limits",
     is_flag=True,
-    help="Only renew users' slices, the quotas of homes and users' networks.",
+    help="Only renew users' slices, the quotas of homes, users' networks and their jobs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(*, reload_sshd: bool, no_sshd: bool, no_limits: bool, only_limits: bool, as_json: bool) -> None:
@@ -53,13 +55,14 @@ def command(*, reload_sshd: bool, no_sshd: bool, no_limits: bool, only_limits: b
     drop-ins of systemd's slices, in force at once for what runs already; one changed by hand is left alone.
     What kept homes may hold (home.size, home.inodes) becomes quotas of their file systems, and networks of
     the administrator's become namespaces for sessions, for whoever is enabled. Where a policy has
-    allow_forwarding, the host key of the user's containers is made.
+    allow_forwarding, the host key of the user's containers is made. Jobs (schedule) become timers of systemd,
+    or a file below /etc/cron.d where systemd does not run.
 
     Logins work without it, about 30 ms slower; a compiled file is used only while its sources are unchanged.
     systemd runs this when a file below /etc/ssh2container changes.
 
     Exit status: 0 all compiled, 1 some policies are not valid, sshd refuses the drop-in, or limits that a
-    policy requires cannot be set.
+    policy requires cannot be set, or nobody runs the jobs that one has.
     """
     if only_limits:
         sys.exit(0 if _renew_limits_until_read(quiet=as_json) else 1)
@@ -163,18 +166,19 @@ def _sources() -> list[tuple[str, int, int]]:
 
 
 def _renew_limits(*, quiet: bool) -> bool:
-    """Renew slices, quotas and networks as the policies are now; return whether all hold."""
+    """Renew slices, quotas, networks and jobs as the policies are now; return whether all hold."""
     if os.geteuid() != 0:
         return True
     limits = slices.RenewLimits(enable.policy_of)
     quotas = home_quota.RenewQuotas(enable.policy_of, enable.specifier_values)
     pools = networks.RenewNetworks(enable.policy_of)
+    scheduled = jobs.RenewJobs(enable.policy_of)
     try:
-        carry_out((limits, quotas, pools), _teller(quiet=quiet))
+        carry_out((limits, quotas, pools, scheduled), _teller(quiet=quiet))
     except SessionError as error:
         output.failure(error)
         return False
-    failed = [*limits.failed, *quotas.failed, *pools.failed]
+    failed = [*limits.failed, *quotas.failed, *pools.failed, *scheduled.failed]
     for sentence in (*failed, *quotas.left):
         click.echo(f"ssh2containerctl: {printable(sentence)}", err=True)
     return not failed

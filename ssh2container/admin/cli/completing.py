@@ -1,4 +1,4 @@
-"""What the shell completes after a verb: names of users, sessions, images and recordings.
+"""What the shell completes after a verb: users, groups, sessions, images, networks and more.
 
 A completion says nothing on errors and takes no time worth mentioning: what it cannot find out as the
 user who types, it leaves out.
@@ -59,6 +59,18 @@ def _accounts() -> Iterable[tuple[str, str]]:
             yield entry.pw_name, entry.pw_gecos.partition(",")[0]
 
 
+def _groups() -> Iterable[tuple[str, str]]:
+    """Name groups with a policy, those with members that the name service lists, and those of people."""
+    import grp
+
+    from ssh2container.admin.account import FIRST_UID
+    from ssh2container.admin.policy.compile import compiler
+    from ssh2container.policy.store import STANDARD
+
+    yield from ((name, "") for name in compiler.names_in(f"{STANDARD.configuration}/groups"))
+    yield from ((one.gr_name, "") for one in grp.getgrall() if one.gr_mem or one.gr_gid >= FIRST_UID)
+
+
 def _sessions(*, containers: bool = False) -> Iterable[tuple[str, str]]:
     from ssh2container.admin.sessions.live import Listing
 
@@ -91,6 +103,33 @@ def _own_profiles() -> Iterable[tuple[str, str]]:
     return (pair for pair in _profiles() if not pair[1])
 
 
+def _networks() -> Iterable[tuple[str, str]]:
+    from ssh2container.admin.networks import definitions
+
+    return ((name, one.words()) for name, one in definitions.known().items())
+
+
+def _own_networks() -> Iterable[tuple[str, str]]:
+    from ssh2container.admin.networks import bridges
+
+    return ((name, "") for name in bridges.ours())
+
+
+def _filters() -> Iterable[tuple[str, str]]:
+    """Profiles of system calls, by the names that policies use."""
+    from ssh2container.policy.filters import PROFILES
+
+    for directory in PROFILES:
+        if os.path.isdir(directory):
+            yield from ((name.removesuffix(".json"), "") for name in os.listdir(directory))
+
+
+def _subjects() -> Iterable[tuple[str, str]]:
+    """Whom the log may be asked about."""
+    yield from _users()
+    yield from _sessions()
+
+
 def _recordings() -> Iterable[tuple[str, str]]:
     from ssh2container.admin.recordings.collector import DIRECTORY
     from ssh2container.admin.recordings.verifying import session_of
@@ -112,9 +151,14 @@ def services(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
 users = _completer(_users)
 accounts = _completer(_accounts)
+groups = _completer(_groups)
 sessions = _completer(_sessions)
 sessions_and_containers = _completer(lambda: _sessions(containers=True))
 profiles = _completer(_profiles)
 own_profiles = _completer(_own_profiles)
 images = _completer(_images)
 recordings = _completer(_recordings)
+networks = _completer(_networks)
+own_networks = _completer(_own_networks)
+filters = _completer(_filters)
+subjects = _completer(_subjects)

@@ -52,7 +52,7 @@ def command(words: tuple[str, ...], service: str, target: str | None, *, as_json
     The policy goes to standard output, or to a file. What has to be done first, what was left out and what
     means something else is said on standard error, each with its place, and stands in the policy as comments.
 
-    Exit status: 0 written, 1 the file cannot be converted, 2 wrong usage.
+    Exit status: 0 written, 1 the file cannot be converted.
     """
     if len(words) > 1 and not command_line.is_one(words):
         raise click.UsageError("one FILE, or a call: podman run or docker run, and its words")

@@ -33,7 +33,7 @@ def command(directory: str | None, *, back: bool, dry_run: bool, as_json: bool) 
     DIRECTORY has to be complete: what it lacks of config.yaml, defaults.yaml, enforced.yaml, groups, users,
     profiles, seccomp and tests is gone afterwards. Other files in /etc/ssh2container stay.
 
-    Exit status: 0 done, 1 there are errors or a step failed and nothing was changed, 2 wrong usage.
+    Exit status: 0 done, 1 there are errors or a step failed and nothing was changed, 125 only root may.
     """
     if back == (directory is not None):
         raise click.UsageError("give a DIRECTORY, or --back")

@@ -19,7 +19,7 @@ SECTION = "Policies"
 @click.argument("user", shell_complete=completing.users)
 @click.argument("old", type=click.Path(exists=True))
 @click.argument("new", type=click.Path(exists=True), default=store.STANDARD.configuration)
-@click.option("--group", "groups", multiple=True, metavar="GROUP",
+@click.option("--group", "groups", multiple=True, metavar="GROUP", shell_complete=completing.groups,
               help="Compare as for a member of GROUP (repeatable), instead of the user's "
                    "own groups.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

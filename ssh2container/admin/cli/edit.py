@@ -16,7 +16,7 @@ SECTION = "Policies"
 
 @click.command("edit", short_help="Edit a policy safely.")
 @click.argument("user", required=False, shell_complete=completing.users)
-@click.option("--group", metavar="GROUP", help="Edit the file of a group.")
+@click.option("--group", metavar="GROUP", shell_complete=completing.groups, help="Edit the file of a group.")
 @click.option(
     "--profile",
     metavar="NAME",

@@ -92,6 +92,38 @@ def servers_without_drop_in() -> list[str]:
     ]
 
 
+def notes_on_enabled(name: str) -> list[str]:
+    """Return what the administrator of a user who was enabled wants to know, a sentence each."""
+    found = account.find(name)
+    policy = enable.policy_if_valid(found)
+    lost = None if policy is None else keeping.loss(policy)
+    return [
+        *([f"warning: {lost[0]}; {lost[1]}"] if lost is not None else []),
+        *(f"note: runs outside a container until it ends: {process}" for process in outside.strangers(found)),
+        *(
+            f"note: the host honours set-ID bits in {place.path}: {writable.remedy(place)}"
+            for place in enable.honouring_set_id(found)
+        ),
+    ]
+
+
+def running_sessions(name: str) -> list[str]:
+    """Return the ids of the sessions and containers that a user has."""
+    listing = Listing([name])
+    try:
+        return [live.id for live in (*listing.sessions, *listing.containers)]
+    finally:
+        listing.close()
+
+
+def note_on_running(name: str, running: Sequence[str]) -> str:
+    """Return what to say of a disabled user's sessions."""
+    return (
+        f"note: {len(running)} of {name}'s sessions still run ({', '.join(running)}); end them:"
+        f" ssh2containerctl kill --user {shlex.quote(name)}, or disable --kill"
+    )
+
+
 class Report:
     """Lines for people as the changes happen, or one JSON document at the end."""
 
@@ -139,15 +171,8 @@ class Report:
         """Tell what a new user's administrator wants to know."""
         if self.as_json:
             return
-        found = account.find(name)
-        policy = enable.policy_if_valid(found)
-        lost = None if policy is None else keeping.loss(policy)
-        if lost is not None:
-            click.echo(f"  warning: {lost[0]}; {lost[1]}")
-        for process in outside.strangers(found):
-            click.echo(f"  note: runs outside a container until it ends: {process}")
-        for place in enable.honouring_set_id(found):
-            click.echo(f"  note: the host honours set-ID bits in {place.path}: {writable.remedy(place)}")
+        for note in notes_on_enabled(name):
+            click.echo(f"  {note}")
         if not dry_run:
             click.echo(
                 f"  {name} is enabled; the policy: ssh2containerctl show {shlex.quote(name)}; "
@@ -156,17 +181,10 @@ class Report:
 
     def after_disabling(self, name: str) -> None:
         """Tell what still runs, in a container or beside it."""
-        listing = Listing([name])
-        try:
-            running = [live.id for live in (*listing.sessions, *listing.containers)]
-        finally:
-            listing.close()
+        running = running_sessions(name)
         self.users[-1]["running"] = running
         if running and not self.as_json:
-            click.echo(
-                f"  note: {len(running)} of {name}'s sessions still run ({', '.join(running)}); end them:"
-                f" ssh2containerctl kill --user {shlex.quote(name)}, or disable --kill"
-            )
+            click.echo(f"  {note_on_running(name, running)}")
 
     def end(self) -> None:
         """Print the JSON document, if that was asked for, or who was not done where there were several."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
 from ssh2container.admin.account import advised
-from ssh2container.admin.cli import completing, moment, output
-from ssh2container.admin.login import verdict
+from ssh2container.admin.cli import completing, moment, output, public_key
+from ssh2container.admin.login import summary, verdict
 from ssh2container.errors import printable
+
+if TYPE_CHECKING:
+    from ssh2container.policy.key_rules import Used
 
 SECTION = "Policies"
 
@@ -37,19 +40,36 @@ _PHASES = {
 @click.option(
     "--at", type=moment.MOMENT, metavar="TIME", help="Explain a login at TIME: YYYY-MM-DD [HH:MM] [ZONE]."
 )
+@click.option(
+    "--image", default="", metavar="NAME", shell_complete=completing.images, help="Choose one of the images."
+)
+@click.option(
+    "--key",
+    type=public_key.PUBLIC_KEY,
+    metavar="KEY",
+    help="Explain a login with a key: a fingerprint (SHA256:…), or the file of a public key or certificate.",
+)
 @click.option("--terminal/--no-terminal", default=None, help="Assume a terminal, or none.")
 def command(
-    user: str, words: tuple[str, ...], *, as_json: bool, at: float | None, terminal: bool | None
+    user: str,
+    words: tuple[str, ...],
+    *,
+    as_json: bool,
+    at: float | None,
+    image: str,
+    key: Used | None,
+    terminal: bool | None,
 ) -> None:
     """Print the plan of a login of USER that runs CMD, or a shell: what is printed is what runs.
 
     The container is made and CMD is looked up in it, but not run: the exit status is that of the login,
-    as far as it can be known without running anything.
+    as far as it can be known without running anything. Without --key it is a login without a key, or with
+    one that no rule of the policy's keys names.
 
     Exit status: 0 it would run; 125 the container cannot be made; 126 the login would be refused;
     127 there is no such program inside.
     """
-    answer = verdict.of_login(user, words, terminal=terminal, at=at or 0.0)
+    answer = verdict.of_login(user, words, terminal=terminal, at=at or 0.0, image=image, key=key)
     error = None if answer.error is None else advised(answer.error, user)
     if as_json:
         told = None if error is None else verdict.describe(error)
@@ -61,8 +81,17 @@ def command(
         sys.exit(answer.status)
 
 
+def print_summary(out: Console, lines: dict[str, str]) -> None:
+    """Print what the user can do, a line for each thing."""
+    for beginning, words in summary.text(lines):
+        out.print(f"[bold]{beginning}[/] {_plain(words)}")
+
+
 def _show(explained: dict[str, Any]) -> None:
     out = output.console()
+    if explained["rule"]:
+        out.print(f"[bold]The policy of the key:[/] {_plain(explained['rule'])}")
+    print_summary(out, explained["summary"])
     out.print(f"[bold]New namespaces:[/] {', '.join(explained['namespaces'])}")
     phase = reason = ""
     for number, step in enumerate(explained["operations"], 1):
@@ -87,9 +116,18 @@ def _show(explained: dict[str, Any]) -> None:
     for one in explained["meanwhile"]:
         out.print(f"      {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
     _show_what_it_comes_to(out, explained)
+    if explained["schedule"]:
+        out.print("[bold]Jobs, each a login of its own[/]")
+    for one in explained["schedule"]:
+        out.print(f"      {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
 
 
 def _show_what_it_comes_to(out: Console, explained: dict[str, Any]) -> None:
+    if explained["keys"]:
+        out.print("[bold]Keys with a policy of their own[/] (explain --key KEY shows it)")
+    for one in explained["keys"]:
+        text = f"{_plain(one['rule'])}: extends {_plain(', '.join(one['extends']))}"
+        out.print(f"      {text}  [dim]# {escape(one['origin'])}[/]")
     if explained["units"]:
         out.print("[bold]What asks for protection that it does not get inside[/]")
     for one in explained["units"]:

@@ -16,7 +16,7 @@ SECTION = "Sessions"
 
 
 @click.command("log", short_help="Show why sessions were refused, and how they ended.")
-@click.argument("who", required=False, metavar="[USER|SESSION]", shell_complete=completing.users)
+@click.argument("who", required=False, metavar="[USER|SESSION]", shell_complete=completing.subjects)
 @click.option("--refused", is_flag=True, help="Only what was refused or failed.")
 @click.option("--killed", is_flag=True, help="Only who was killed or met a limit, and for what.")
 @click.option("--since", default="", metavar="TIME", help="Start here, e.g. yesterday or 2026-01-31.")

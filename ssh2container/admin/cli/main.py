@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -9,8 +10,9 @@ import sys
 import click
 
 from ssh2container import __version__
+from ssh2container.admin import statuses
 from ssh2container.admin.cli import output, verbs
-from ssh2container.errors import SessionError
+from ssh2container.errors import EXIT_OURS, SessionError
 
 
 class Verbs(click.Group):
@@ -71,13 +73,21 @@ class Verbs(click.Group):
         except SessionError as error:
             output.failure(error)
             sys.exit(error.status)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads on, for which click has an end of its own
+            where = f"{error.filename}: " if error.filename else ""
+            remedy = "run it as root" if os.geteuid() != 0 and isinstance(error, PermissionError) else ""
+            output.failure(
+                SessionError(f"cannot {ctx.invoked_subcommand}", f"{where}{error.strerror or error}", remedy)
+            )
+            sys.exit(EXIT_OURS)
 
 
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 done; 1 errors were found, or it could not be done; 2 wrong usage; "
-    "125 a container could not be made; 126 refused by a policy.",
+    epilog=statuses.short(),
 )
 @click.version_option(__version__, "--version", "-V", message="%(prog)s %(version)s")
 def command() -> None:

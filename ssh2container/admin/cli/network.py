@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.networks import bridges, definitions, pool, tools
 from ssh2container.admin.networks.bridges import Bridge
 from ssh2container.admin.policy.types.addresses import INTERFACE, INTERFACE_WORDS
@@ -47,7 +47,7 @@ def create(name: str, *, subnets: tuple[str, ...], ipv4_only: bool, dry_run: boo
     host's credentials. Nobody outside can connect to them. Without --subnet, ranges are chosen that this
     host has no route to.
 
-    Exit status: 0 done, 1 it failed, 126 refused.
+    Exit status: 0 done, 126 something has the name already.
     """
     if not re.fullmatch(INTERFACE, name):
         raise click.UsageError(f"NAME is {INTERFACE_WORDS}")
@@ -87,7 +87,10 @@ def _subnet(text: str) -> str:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(*, as_json: bool) -> None:
-    """List the networks that policies can name, and who is on them."""
+    """List the networks that policies can name, and who is on them.
+
+    Exit status: 0 listed.
+    """
     found = [_describe(name, one) for name, one in sorted(definitions.known().items())]
     if as_json:
         output.print_report({"networks": found})
@@ -106,10 +109,13 @@ def list_(*, as_json: bool) -> None:
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.networks)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, *, as_json: bool) -> None:
-    """Show what the network NAME is, who has which addresses of it, and how config.yaml would say it."""
+    """Show what the network NAME is, who has which addresses of it, and how config.yaml would say it.
+
+    Exit status: 0 shown, 125 there is no such network.
+    """
     found = definitions.find(name, definitions.of_site())
     said = _describe(name, found)
     if as_json:
@@ -123,12 +129,12 @@ def show(name: str, *, as_json: bool) -> None:
 
 
 @command.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.own_networks)
 @click.option("--force", is_flag=True, help="Although users' sessions are on it.")
 def remove(name: str, *, force: bool) -> None:
     """Remove the network NAME that "network create" made: bridge, rules, and forwarding if that was ours.
 
-    Exit status: 0 done, 1 it failed, 126 refused.
+    Exit status: 0 done, 126 it is not ours, or sessions are on it.
     """
     bridge = bridges.ours().get(name)
     if bridge is None:

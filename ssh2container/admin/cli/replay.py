@@ -41,8 +41,9 @@ def command(
 
     A unique prefix of an id is enough, and so is the name of a user with one recording.
 
-    Only drawing sequences reach your terminal. Exit status: 0 played, or verified; 1 not verified; 125 it
-    cannot be read.
+    Only drawing sequences reach your terminal.
+
+    Exit status: 0 played, or verified; 1 not verified; 125 it cannot be read.
     """
     path = _find(recording)
     if not verify:

@@ -21,6 +21,8 @@ def command(form: str | None, *, site: bool) -> None:
     Editors find it by the line:
 
     # yaml-language-server: $schema=/usr/share/ssh2container/policy.schema.json
+
+    Exit status: 0 printed.
     """
     if form == "markdown":
         click.echo(reference.markdown(), nl=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssh2container.admin.cli import output
+from ssh2container.admin.cli import completing, output
 from ssh2container.admin.learn import lesson
 from ssh2container.admin.policy import origins
 from ssh2container.admin.seccomp import bpf, build, moby, profile, rules, syscalls, views
@@ -68,10 +68,11 @@ def _profile(seccomp: Seccomp, user: str | None) -> profile.Profile:
 def choosing(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose a filter."""
     for option in (
-        click.option("--user", metavar="USER", help="The filter of USER's effective policy."),
+        click.option("--user", metavar="USER", shell_complete=completing.users,
+                     help="The filter of USER's effective policy."),
         click.option(
             "--profile", "profile_name", default="default", show_default=True, metavar="PROFILE",
-            help="A profile by name or path.",
+            shell_complete=completing.filters, help="A profile by name or path.",
         ),
         click.option(
             "--machine", type=click.Choice(sorted(syscalls.MACHINES)), help="The machine, default: this one."
@@ -149,7 +150,8 @@ def show(
 
 @command.command("diff")
 @choosing
-@click.option("--with", "other", metavar="PROFILE", help="Compare with this profile instead of moby's.")
+@click.option("--with", "other", metavar="PROFILE", shell_complete=completing.filters,
+              help="Compare with this profile instead of moby's.")  # fmt: skip
 def diff(
     user: str | None,
     profile_name: str,
@@ -214,7 +216,7 @@ def simulate(
     CALL is a name or a number as in C; an ARGUMENT is a number or a constant such as AF_ALG, or several
     joined by "|". The answer comes from running the BPF that a login loads.
 
-    Exit status: 0 answered, 2 no such call, 125 the profile cannot be used, 126 no valid policy.
+    Exit status: 0 answered, 125 the profile cannot be used, 126 the user has no valid policy.
     """
     choice = Choice(user, profile_name, machine, kept)
     try:
@@ -243,7 +245,7 @@ def simulate(
 
 
 @command.command("learn")
-@click.argument("user")
+@click.argument("user", shell_complete=completing.users)
 @click.argument("words", nargs=-1, required=True, metavar="-- CMD…")
 @click.option("--output", "-o", "path", metavar="FILE", help="Default: /etc/ssh2container/seccomp/USER.json.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")

@@ -34,6 +34,14 @@ _SORT_KEYS = {name[0]: name for name in sessions_table.SORTS}
 
 @click.command("sessions", short_help="List running sessions, and what they use.")
 @click.argument("users", nargs=-1, metavar="[USER]...", shell_complete=completing.users)
+@click.option(
+    "--user",
+    "more",
+    multiple=True,
+    metavar="USER",
+    shell_complete=completing.users,
+    help="The same as USER, for who is used to kill --user.",
+)
 @click.option("--watch", is_flag=True, help="Refresh the list, until q or ^C.")
 @click.option(
     "--interval", type=click.FloatRange(0.2, 3600), metavar="SECONDS", help="With --watch: how often; 2."
@@ -44,7 +52,14 @@ _SORT_KEYS = {name[0]: name for name in sessions_table.SORTS}
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one line each time.")
 def command(
-    users: tuple[str, ...], *, watch: bool, interval: float | None, sort: str | None, by: str, as_json: bool
+    users: tuple[str, ...],
+    *,
+    more: tuple[str, ...],
+    watch: bool,
+    interval: float | None,
+    sort: str | None,
+    by: str,
+    as_json: bool,
 ) -> None:
     """List the sessions of all users, or of each USER: who, since when, from where, what they use and may.
 
@@ -52,8 +67,9 @@ def command(
     limit, where there is one. With --watch, keys choose what comes first: the last line names them.
 
     Each session is verified against the kernel; an entry that is not true is reported on standard error and
-    left out. The command and the address were written with the user's rights. Exit status: 0 listed,
-    125 the sessions could not be examined, or there is no such USER.
+    left out. The command and the address were written with the user's rights.
+
+    Exit status: 0 listed, 125 the sessions could not be examined, or there is no such USER.
     """
     if interval is not None and not watch:
         raise click.UsageError("--interval is for --watch")
@@ -61,6 +77,7 @@ def command(
         raise click.UsageError("--interval takes seconds")
     if as_json and (sort or by == "user"):
         raise click.UsageError("--json has everything: --sort and --by are for tables")
+    users = tuple(dict.fromkeys((*users, *more)))
     for name in users:
         account.require(name)
     pause_s = interval or _INTERVAL_S

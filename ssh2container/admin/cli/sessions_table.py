@@ -95,7 +95,7 @@ def headline(report: Report) -> str:
     return (
         f"{_named(total['sessions'], 'session')} of {_named(total['users'], 'user')}, "
         f"cpu {_share(total['cpu'], total['limits'])}, "
-        f"memory {_size(total['memory'], total['limits']['memory'])}, "
+        f"memory {size(total['memory'], total['limits']['memory'])}, "
         f"{_count(total['processes'], total['limits']['processes'])} processes"
     )
 
@@ -128,12 +128,12 @@ def _session(found: dict[str, Any]) -> tuple[str, ...]:
         found["user"],
         _moment(found["since"]),
         found.get("from") or "-",
-        _length(found.get("idle")),
+        length(found.get("idle")),
         _share(found["cpu"], limits),
-        _length(found["cpu_seconds"]),
-        _size(found["memory"], limits["memory"]),
+        length(found["cpu_seconds"]),
+        size(found["memory"], limits["memory"]),
         _count(found["processes"], limits["processes"]),
-        _size(found["writable"], limits["writable"]),
+        size(found["writable"], limits["writable"]),
         found["image"],
         shown if len(shown) <= _LONGEST_COMMAND else shown[: _LONGEST_COMMAND - 3] + "...",
     )
@@ -145,10 +145,10 @@ def _user(name: str, found: dict[str, Any]) -> tuple[str, ...]:
         name,
         str(found["sessions"]),
         _share(found["cpu"], limits),
-        _length(found["cpu_seconds"]),
-        _size(found["memory"], limits["memory"]),
+        length(found["cpu_seconds"]),
+        size(found["memory"], limits["memory"]),
         _count(found["processes"], limits["processes"]),
-        _size(found["writable"], None),
+        size(found["writable"], None),
     )
 
 
@@ -159,7 +159,8 @@ def _share(cpus: float | None, limits: dict[str, Any]) -> str:
     return used if most is None else f"{used}/{most * 100:.0f}%"
 
 
-def _size(used: int | None, most: int | None) -> str:
+def size(used: int | None, most: int | None = None) -> str:
+    """Say how many bytes are used, of how many; a dash where nobody knows."""
     shown = "-" if used is None else _bytes(used)
     return shown if most is None else f"{shown}/{_bytes(most)}"
 
@@ -183,7 +184,8 @@ def _moment(when: float) -> str:
     return time.strftime(form, time.localtime(when))
 
 
-def _length(seconds: float | None) -> str:
+def length(seconds: float | None) -> str:
+    """Say how long something is or was; a dash where nobody knows."""
     if seconds is None:
         return "-"
     minutes, rest = divmod(int(seconds), 60)

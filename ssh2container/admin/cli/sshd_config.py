@@ -9,11 +9,12 @@ import click
 from ssh2container.admin import account
 from ssh2container.admin.accounts import drop_in, enable
 from ssh2container.admin.change import Change, WriteFile, carry_out
-from ssh2container.admin.cli import enrolment, findings, output
+from ssh2container.admin.cli import completing, enrolment, findings, output
 from ssh2container.admin.doctor.sshd import judge
 from ssh2container.admin.sshd import DROP_IN
 from ssh2container.admin.sshd.effective import binary, effective
 from ssh2container.errors import SessionError
+from ssh2container.policy import images
 
 SECTION = "The host"
 
@@ -29,7 +30,12 @@ SECTION = "The host"
     default=None,
     help="ForceCommand, or none (then sftp has to be external). Default: as in the installed file.",
 )
-@click.option("--user", metavar="USER", help="Instead, evaluate sshd's configuration for USER.")
+@click.option(
+    "--user",
+    metavar="USER",
+    shell_complete=completing.users,
+    help="Instead, evaluate sshd's configuration for USER.",
+)
 @click.option("--address", default="127.0.0.1", metavar="IP", help="With --user: where the user comes from.")
 @click.option("--json", "as_json", is_flag=True, help="With --user: print JSON.")
 def command(
@@ -45,13 +51,16 @@ def command(
 ) -> None:
     """Print the sshd_config drop-in that the policies need.
 
-    Exit status: 0 done; 1 it failed; with --user 1 for warnings, 2 for an open way around the shell.
+    Exit status: 0 done, 1 it failed, or there are warnings for --user, 3 a way around the shell is open to
+    --user, 125 there is no such user.
     """
     if user:
         found = account.find(user)
         policy = enable.policy_of(found)
         agent = policy is not None and bool(policy.allow_agent_forwarding)
-        sys.exit(findings.show(list(judge(effective(user, address), agent_allowed=agent)), as_json=as_json))
+        several = policy is not None and len(images.of(policy)) > 1
+        judged = judge(effective(user, address), agent_allowed=agent, images_to_choose=several)
+        sys.exit(findings.show(list(judged), as_json=as_json))
     if refresh and not write and (binary() is None or not drop_in.exists() or not drop_in.is_ours()):
         return
     text = enable.rendered(force_command=force_command)

@@ -41,7 +41,7 @@ def command(chosen: tuple[str, ...], *, as_json: bool) -> None:
     and what their kept homes hold and may hold.
 
     Exit status: 0 all is well, 1 something is not compiled or is missing from group_order, or somebody has
-    the login shell whom no policy admits.
+    the login shell whom no policy admits, 125 there is no such user.
     """
     if chosen:
         _show_users(chosen, as_json=as_json)

@@ -45,7 +45,7 @@ def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form:
 
     Each line of a test is tried in a real session of its user, with real clients.
 
-    Exit status: 0 all promises are kept, 1 some are broken or could not be tried, 2 wrong usage.
+    Exit status: 0 all promises are kept, 1 some are broken or could not be tried, 126 a file is not valid.
     """
     promises = _read(paths)
     for user in users:

@@ -20,6 +20,7 @@ def command(session: str) -> None:
     SESSION is an id, a unique prefix of one, or the name of a user with one session.
 
     Only drawing sequences reach your terminal. The audit trail records who watched.
+
     Exit status: 0 watched, 125 there is no such session, or it has no terminal.
     """
     watch.watch(session)

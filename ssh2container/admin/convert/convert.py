@@ -115,7 +115,7 @@ def refusals(made: Converted, places: Places) -> list[Problem]:
     findings = check_policy.Findings()
     findings.add(*problems)
     if not findings.errors():
-        chain = [compiler.BUILT_IN, *layers]
+        chain = [compiler.BUILT_IN, *layers], ()
         check_policy.check_policy(findings, chain, {source.path: source}, complete=True, here=True)
     return [problem for problem in findings.all() if problem.severity == ERROR]
 

@@ -18,7 +18,7 @@ from ssh2container.admin.sshd import DROP_IN, GROUP, MARK, SENTINEL, conditions,
 from ssh2container.admin.sshd.effective import Effective, effective, effective_globally
 from ssh2container.errors import SessionError
 from ssh2container.plan.sshd_files import CONFIG, Files
-from ssh2container.policy import rules
+from ssh2container.policy import images, key_rules, rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -153,14 +153,17 @@ def _user(account: Account, config: Configuration, files: Files, asked: _Asked) 
     except SessionError:
         policy = None
     agent = policy is not None and bool(policy.allow_agent_forwarding)
+    several = policy is not None and len(images.of(policy)) > 1
     own_keys = rules.own_keys(policy) if policy is not None else ""
+    ruled = policy is not None and bool(policy.values[key_rules.KEY])
     told: set[tuple[str, str, str]] = set()
     for number, (connection, answer) in enumerate(answers):
         cause = None if _is_covered(answer) else _cause(account, config, files, connection)
         if cause is not None and cause.identity not in {why for _, why, _ in told}:
             told.add(("", cause.identity, ""))
             yield cause
-        for finding in (*judge(answer, agent_allowed=agent), *keys.examine(account, answer, own_keys)):
+        judged = judge(answer, agent_allowed=agent, images_to_choose=several)
+        for finding in (*judged, *keys.examine(account, answer, own_keys, ruled=ruled)):
             key = finding.level, finding.check, finding.text
             if key in told or (number and finding.level == OK):
                 continue

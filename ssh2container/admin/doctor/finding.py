@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ssh2container.admin import statuses
 from ssh2container.errors import printable
 
 if TYPE_CHECKING:
@@ -14,7 +15,12 @@ OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 LEVELS = (OK, NOTE, WARNING, PROBLEM)
 """From harmless to grave. A note is a fact to know, a warning weakens a promise, a problem breaks one."""
 
-EXIT_STATUS = {OK: 0, NOTE: 0, WARNING: 1, PROBLEM: 2}
+EXIT_STATUS = {
+    OK: statuses.DONE,
+    NOTE: statuses.DONE,
+    WARNING: statuses.AMISS,
+    PROBLEM: statuses.PROBLEM,
+}
 """The exit status that the gravest finding gives."""
 
 

@@ -9,6 +9,7 @@ from ssh2container.admin.doctor import check
 from ssh2container.admin.doctor.finding import OK, PROBLEM, Finding
 from ssh2container.errors import SessionError
 from ssh2container.plan.hours import fault_of
+from ssh2container.policy import keyed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
 @check.of_users("hours", place=35)
 def of_users(accounts: Sequence[Account], advance: Callable[[str], None]) -> Iterator[Finding]:
     """Yield the zones that the host cannot tell the time of, each once."""
-    users: dict[str, list[str]] = {}
+    users: dict[str, dict[str, None]] = {}
     for account in accounts:
         try:
             policy = policy_of(account)
         except SessionError:
             continue  # told elsewhere
-        if policy is not None and policy.access.times is not None:
-            advance(f"hours of {account.name}")
-            for zone in policy.access.times.zones():
-                users.setdefault(zone, []).append(account.name)
+        for one in () if policy is None else keyed.every(policy):
+            if one.access.times is not None:
+                advance(f"hours of {account.name}")
+                for zone in one.access.times.zones():
+                    users.setdefault(zone, {})[account.name] = None
     faults = {zone: fault_of(zone) for zone in users}
     for zone, fault in faults.items():
         if fault:
@@ -38,7 +40,7 @@ def of_users(accounts: Sequence[Account], advance: Callable[[str], None]) -> Ite
                 zone or "the host's zone",
                 f"{fault}: logins of {', '.join(users[zone])} are refused",
                 "apt-get install tzdata" if zone else "timedatectl set-timezone ZONE",
-                {"users": users[zone]},
+                {"users": [*users[zone]]},
             )
     if users and not any(faults.values()):
         yield Finding(OK, "hours.zone", "", "the host tells the time of every zone that policies name")

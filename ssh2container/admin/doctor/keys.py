@@ -36,10 +36,11 @@ _OPENING = {
 """Options about what the drop-in closes: they open nothing where it holds."""
 
 
-def examine(account: Account, sshd: Effective, own: str = "") -> Iterator[Finding]:
+def examine(account: Account, sshd: Effective, own: str = "", *, ruled: bool = False) -> Iterator[Finding]:
     """Yield what the keys of ``account`` come to under what ``sshd`` is told.
 
     own: the pattern of the file that the policy lets the user write, "" for none.
+    ruled: whether keys have policies of their own (``keys``).
     """
     forced = sshd.get("forcecommand", "none") == SENTINEL
     if own and not forced:
@@ -59,12 +60,13 @@ def examine(account: Account, sshd: Effective, own: str = "") -> Iterator[Findin
             f"the policy has authorized_keys: home, and sshd does not look in {own}",
             "have it look there: ssh2containerctl sshd-config --write --reload",
         )
-    if forced and sshd.get("exposeauthinfo", "no") != "yes":
+    if (forced or ruled) and sshd.get("exposeauthinfo", "no") != "yes":
+        lost = "so every login is refused, as the policy has keys" if ruled else "so its command= is lost"
         yield Finding(
             PROBLEM,
             "sshd.exposeauthinfo",
             account.name,
-            "ExposeAuthInfo is no: sessions cannot know which key was used, so its command= is lost",
+            f"ExposeAuthInfo is no: sessions cannot know which key was used, {lost}",
             "set ExposeAuthInfo yes, as the drop-in does",
         )
     patterns = [word for word in sshd.words("authorizedkeysfile") if word != "none"]

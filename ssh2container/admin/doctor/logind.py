@@ -15,6 +15,7 @@ from ssh2container.admin.change import read_or_none
 from ssh2container.admin.doctor import check
 from ssh2container.admin.doctor.finding import OK, WARNING, Finding
 from ssh2container.errors import SessionError
+from ssh2container.policy import keyed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -97,7 +98,7 @@ def _shares(account: Account) -> bool:
         policy = policy_of(account)
     except SessionError:
         return False  # said elsewhere
-    return policy is not None and policy.container_per == "user"
+    return policy is not None and any(one.container_per == "user" for one in keyed.every(policy))
 
 
 def _files(places: Sequence[str]) -> list[str]:

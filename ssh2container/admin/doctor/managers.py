@@ -9,6 +9,7 @@ from ssh2container.admin.accounts.enable import policy_if_valid
 from ssh2container.admin.doctor import check
 from ssh2container.admin.doctor.finding import OK, WARNING, Finding
 from ssh2container.admin.login import managers
+from ssh2container.policy import keyed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +24,14 @@ def of_users(accounts: Sequence[Account], advance: Callable[[str], None]) -> Ite
     asked = good = 0
     for account in accounts:
         policy = _policy(account)
-        if policy is None or policy.limits is None or policy.limits_required:
-            continue  # where limits are required, this is said of the user's logins
+        # Where limits are required, this is said of the user's logins.
+        best = [one.limits for one in keyed.every(policy) if not one.limits_required] if policy else []
+        names = [name for one in best if one is not None for name, _ in one.properties()]
+        if not names:
+            continue
         asked += 1
         advance(account.name)
-        why, remedy = managers.why_not(
-            pwd.getpwnam(account.name), [name for name, _ in policy.limits.properties()]
-        )
+        why, remedy = managers.why_not(pwd.getpwnam(account.name), list(dict.fromkeys(names)))
         if not why:
             good += 1
             continue
@@ -44,7 +46,7 @@ def of_users(accounts: Sequence[Account], advance: Callable[[str], None]) -> Ite
 def limits_sessions(account: Account) -> bool:
     """Tell whether the user's sessions have limits that their service manager sets: it has to be there."""
     policy = _policy(account)
-    return policy is not None and policy.limits is not None
+    return policy is not None and any(one.limits is not None for one in keyed.every(policy))
 
 
 def _policy(account: Account) -> Policy | None:

@@ -17,6 +17,7 @@ from ssh2container.admin.doctor.finding import OK, PROBLEM, WARNING, Finding
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan import private
 from ssh2container.plan.operations.private import DEVICE, MakeTap
+from ssh2container.policy import keyed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -100,8 +101,9 @@ def _of_login(account: Account, *, said: bool) -> Iterator[Finding]:
     """Yield what else refuses the user's logins, unless that is said already."""
     try:
         policy = policy_of(account)
-        if policy is not None and not said:
-            private.observe(policy)
+        for one in keyed.every(policy) if policy is not None and not said else ():
+            if one.network_mode == "private":
+                private.observe(one)
     except Refusal as error:
         yield Finding(PROBLEM, "network.private", account.name, f"{error.what}: {error.why}", error.remedy)
     except SessionError:
@@ -113,4 +115,4 @@ def _is_private(account: Account) -> bool:
         policy = policy_of(account) if account.enrolled else None
     except SessionError:
         return False  # said elsewhere
-    return policy is not None and policy.network_mode == "private"
+    return policy is not None and any(one.network_mode == "private" for one in keyed.every(policy))

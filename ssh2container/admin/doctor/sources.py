@@ -10,9 +10,10 @@ from ssh2container.admin.accounts.enable import policy_of, specifier_values
 from ssh2container.admin.doctor import check
 from ssh2container.admin.doctor.finding import NOTE, OK, PROBLEM, Finding
 from ssh2container.errors import SessionError
+from ssh2container.policy import keyed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ssh2container.admin.account import Account
     from ssh2container.admin.writable import Place
@@ -25,7 +26,7 @@ def of_users(accounts: Sequence[Account], advance: Callable[[str], None]) -> Ite
     """Yield the places that honour set-ID bits, each once, and the files that have some."""
     uids = frozenset(account.uid for account in accounts)
     open_places: dict[str, Place] = {}
-    users: dict[str, list[str]] = {}
+    users: dict[str, dict[str, None]] = {}
     searched: set[str] = set()
     faults = 0
     for account in accounts:
@@ -35,11 +36,12 @@ def of_users(accounts: Sequence[Account], advance: Callable[[str], None]) -> Ite
             continue  # told elsewhere
         if policy is None:
             continue
-        for place in writable.places(policy, specifier_values(account)):
+        values = specifier_values(account)
+        for place in [place for one in keyed.every(policy) for place in writable.places(one, values)]:
             if writable.ignores_set_id(place.path):
                 continue
             open_places.setdefault(place.directory, place)
-            users.setdefault(place.directory, []).append(account.name)
+            users.setdefault(place.directory, {})[account.name] = None
             if place.path not in searched:
                 searched.add(place.path)
                 advance(f"files of {account.name}")
@@ -54,7 +56,7 @@ def of_users(accounts: Sequence[Account], advance: Callable[[str], None]) -> Ite
             f"honours set-ID bits: sessions of {_names(users[directory])} cannot make such files there, but"
             " whatever else runs as them can",
             writable.remedy(place),
-            {"users": users[directory]},
+            {"users": [*users[directory]]},
         )
     if searched and not faults:
         yield Finding(OK, "sources.set-id", "", "no user has left a file with a set-ID bit")
@@ -84,5 +86,6 @@ def _files(account: Account, place: Place, uids: frozenset[int]) -> Iterator[Fin
         )
 
 
-def _names(names: Sequence[str]) -> str:
+def _names(users: Iterable[str]) -> str:
+    names = list(users)
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.doctor.finding import NOTE, OK, PROBLEM, WARNING, Finding
 from ssh2container.admin.sshd import SENTINEL
+from ssh2container.plan.choice import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +26,18 @@ _FORWARDING = (
     ("gatewayports", "GatewayPorts", "forwarded ports listen on all addresses"),
 )
 _NARROW = ("LANG", "LANGUAGE", "LC_", "GIT_PROTOCOL", "TERM", "COLORTERM", "TZ", "NO_COLOR")
+_CHOOSES = VARIABLE.decode()
 """Names (or their beginnings) that do nothing to a program before its first line."""
 _MANY_SESSIONS = 10
 
 
-def judge(sshd: Effective, *, agent_allowed: bool = False) -> Iterator[Finding]:
+def judge(
+    sshd: Effective, *, agent_allowed: bool = False, images_to_choose: bool = False
+) -> Iterator[Finding]:
     """Yield what ``sshd`` leaves open for its user.
 
-    agent_allowed: whether the user's policy has allow_agent_forwarding.
+    agent_allowed: whether the user's policy has allow_agent_forwarding. images_to_choose: whether it has
+    several images.
     """
     user = sshd.user
     drop_in = "put the drop-in in place (ssh2containerctl sshd-config --write) and keep it before other files"
@@ -46,6 +52,8 @@ def judge(sshd: Effective, *, agent_allowed: bool = False) -> Iterator[Finding]:
             )
     yield from _agent(sshd, agent_allowed, drop_in)
     yield from _before_the_shell(sshd, drop_in)
+    if images_to_choose:
+        yield from _choice(sshd)
     yield from _keys(sshd)
     sessions = sshd.get("maxsessions", "10")
     if sessions.isdigit() and int(sessions) > _MANY_SESSIONS:
@@ -114,6 +122,24 @@ def _agent(sshd: Effective, allowed: bool, drop_in: str) -> Iterator[Finding]:  
         )
 
 
+def _choice(sshd: Effective) -> Iterator[Finding]:
+    """Yield whether sshd hands on by what a client chooses its image."""
+    check = "sshd.image-choice"
+    if any(fnmatchcase(_CHOOSES, pattern) for pattern in sshd.words("acceptenv")):
+        yield Finding(
+            OK, check, sshd.user, f"sshd accepts {_CHOOSES}, which chooses one of the policy's images"
+        )
+    else:
+        yield Finding(
+            WARNING,
+            check,
+            sshd.user,
+            f"the policy has several images, and sshd does not accept {_CHOOSES}: who chooses one by it gets"
+            " the first",
+            "run: ssh2containerctl sshd-config --write --reload",
+        )
+
+
 def _before_the_shell(sshd: Effective, drop_in: str) -> Iterator[Finding]:
     """Yield what acts before the shell's first line: rc files and environment."""
     user = sshd.user
@@ -142,7 +168,7 @@ def _before_the_shell(sshd: Effective, drop_in: str) -> Iterator[Finding]:
             f"PermitUserEnvironment is {value}: ~/.ssh/environment acts before the shell's first line",
             "set PermitUserEnvironment no above every Match",
         )
-    broad = [name for name in sshd.words("acceptenv") if not name.startswith(_NARROW)]
+    broad = [name for name in sshd.words("acceptenv") if not name.startswith(_NARROW) and name != _CHOOSES]
     if broad:
         yield Finding(
             PROBLEM,

@@ -19,7 +19,7 @@ from ssh2container.admin.login import verdict
 from ssh2container.admin.policy.compile import build
 from ssh2container.admin.reachable import answers
 from ssh2container.errors import SessionError
-from ssh2container.policy import store
+from ssh2container.policy import keyed, store
 from ssh2container.policy.rules import POWERFUL_GROUPS
 from ssh2container.record.destination import COLLECTOR
 from ssh2container.record.registry import SHARED
@@ -177,8 +177,12 @@ def _policy(account: Account) -> Iterator[Finding]:
         for finding in _logins(verdict.of_user(account.name)):
             follows = finding.level != OK and not answers(account.home)
             yield replace(finding, because=f"user.home {account.name}") if follows else finding
-    yield from _host_home(account, policy)
-    yield from _recording(account, policy)
+    told = set()
+    for one in keyed.every(policy):
+        for finding in (*_host_home(account, one), *_recording(account, one)):
+            if finding.text not in told:
+                told.add(finding.text)
+                yield finding
 
 
 def _without_policy(account: Account) -> Finding:

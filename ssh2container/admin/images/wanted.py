@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ssh2container.admin.policy.compile import build
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.image import HOST, find_record, record_path
+from ssh2container.policy import images
 from ssh2container.policy.store import STANDARD
 
 if TYPE_CHECKING:
@@ -19,18 +20,19 @@ _MOST_SHOWN = 5
 
 
 def places_that_name(name: str, places: Places = STANDARD) -> list[str]:
-    """Return the FILE:LINE of every policy in force whose image has the name ``name``."""
+    """Return the FILE:LINE of every policy in force that has an image of the name ``name``."""
     wanted = record_path(name)
     found: dict[str, None] = {}
     for policy in build.policies(places):
-        if policy.image == HOST:
-            continue
-        try:
-            named = record_path(policy.image)
-        except Refusal:
-            continue  # logins say so
-        if named == wanted:
-            found[str(policy.origin("image"))] = None
+        for image in images.of(policy):
+            if image == HOST:
+                continue
+            try:
+                named = record_path(image)
+            except Refusal:
+                continue  # logins say so
+            if named == wanted:
+                found[str(images.choosing(policy, image).origin("image"))] = None
     return sorted(found)
 
 

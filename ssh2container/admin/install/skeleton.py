@@ -46,7 +46,7 @@ _STAND_IN = """\
 # The login shell puts this in the place of programs that cannot work in a container.
 name=${0##*/}
 case $name in
-    at | crontab) why="in which no cron runs, and which ends with its sessions" ;;
+    at | crontab) why="in which no cron runs; jobs are in the schedule of the user's policy" ;;
     gpasswd | newgrp | sg) why="which has no groups of the host, and in which nobody can enter another one" ;;
     *) why="in which nobody can become another user" ;;
 esac

@@ -1,3 +1,4 @@
+# Longer than 300 lines: every part of a plan in words stands together.
 """What a login of a user would do: the very plan that a session carries out, in words."""
 
 from __future__ import annotations
@@ -6,10 +7,11 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.login import openings, units
+from ssh2container.admin.login import jobs, openings, units
 from ssh2container.kernel import namespaces, private_network
 from ssh2container.plan import forwarding, private, whole
 from ssh2container.plan.greeting import spell
+from ssh2container.policy import key_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,6 +99,17 @@ class Explanation:
             program, key = scope.program, "boot"
         return {"describe": program.describe(), "key": key, "origin": place}
 
+    def keys(self) -> list[dict[str, Any]]:
+        """Return the rules by which keys have policies of their own: name, profiles and the rule's place."""
+        return [
+            {
+                "rule": rule.name,
+                "extends": list(rule.profiles),
+                "origin": str(self.policy.origin(f"{key_rules.KEY}.{rule.name}")),
+            }
+            for rule in key_rules.of(self.policy.values)
+        ]
+
     def variables(self) -> list[tuple[str, str, str]]:
         """Return (NAME=VALUE, key, place) of the variables that the policy sets."""
         found = []
@@ -126,6 +139,8 @@ class Explanation:
         return {
             "user": self.account.name,
             "policy": self.policy.digest,
+            "rule": self.policy.rule or None,
+            "keys": self.keys(),
             "image": {"name": self.plan.container.image.name, "digest": self.plan.container.image.digest},
             "namespaces": self.namespaces(),
             "operations": self.steps(),
@@ -144,6 +159,7 @@ class Explanation:
             "weaker": [{"key": key, "means": means, "origin": place} for key, means, place in self.weaker],
             "units": units.less_protected(self.plan),
             "costs": [{"key": key, "describe": words} for key, words in self.costs],
+            "schedule": jobs.described(self.policy),
         }
 
 
@@ -156,6 +172,8 @@ def of_plan(request: Request, account: Account, policy: Policy, host: Host, plan
 
 def _allowing(request: Request, policy: Policy) -> str:
     """Return the setting that answers ``request``."""
+    if policy.access.command is not None:
+        return "access.command"
     if request.kind == "login":
         return "shell" if policy.access.interactive is True else "access.interactive"
     if request.kind == "command":
@@ -287,7 +305,8 @@ def _company(plan: Plan) -> list[tuple[str, str]]:
         )
     if plan.container.per == "user":
         end = f"it ends {spell(linger)} after the last of them" if linger else "the last ends it"
-        found.append(("container_per", f"join the one container of all the user's sessions; {end}"))
+        whose = f"sessions with {plan.container.choice}" if plan.container.choice else "sessions"
+        found.append(("container_per", f"join the one container of all the user's {whose}; {end}"))
     elif plan.container.per == "connection":
         found.append(
             (

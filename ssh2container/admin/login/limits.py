@@ -145,7 +145,7 @@ def _failing(found: dict[str, Any]) -> set[tuple[str, ...]]:
 
 
 def _key(answer: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(answer.get("words", ("*",)))
+    return (answer.get("rule", ""), *answer.get("words", ("*",)))
 
 
 def _word(value: int) -> str:

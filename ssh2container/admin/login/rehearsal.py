@@ -1,3 +1,4 @@
+# Longer than 300 lines: the steps of one login, one after the other.
 """A login up to the last step before its program: runs as the user, for :mod:`.verdict`.
 
 Every step is that of a login, by the same code; ``init`` makes the container and tells whether the
@@ -19,14 +20,14 @@ from ssh2container.admin import reachable
 from ssh2container.admin.login import executable, sparing
 from ssh2container.errors import EXIT_OURS, NotFound, Refusal, SessionError
 from ssh2container.kernel import answering, names, process, signals
-from ssh2container.plan import forwarding
+from ssh2container.plan import choice, forwarding
 from ssh2container.plan.account import Account
 from ssh2container.plan.host import Host, specifier_values
 from ssh2container.plan.make import make
 from ssh2container.plan.program import Program
 from ssh2container.plan.request import FORWARDED, Request
 from ssh2container.plan.sources import Source
-from ssh2container.policy import commands, store
+from ssh2container.policy import commands, images, key_rules, keyed, store
 from ssh2container.policy.policy import Policy
 from ssh2container.record import audit, destination, logs, registry
 from ssh2container.run import first_home, launch, order
@@ -95,42 +96,71 @@ def _describe(error: SessionError) -> dict[str, Any]:
 
 class _Rehearsal:
     def __init__(self, report: int, asked: dict[str, Any], made_of: Any) -> None:  # noqa: ANN401
-        self.report = report
-        self.asked = asked
+        self.report, self.asked = report, asked
         self._tell("looking the user up")
         self.account = Account.current(os.environb)
         self._tell(f"looking at {self.account.home}")
         reachable.require_home(self.account.name, self.account.home)
         self._tell("loading the policy")
-        self.written = self.policy = _load(self.account, made_of)
-        self.policy.access.times = (times := self.policy.access.times) and times.as_of(asked["at"])
+        self.loaded = _load(self.account, made_of)
+        if "key" in asked:
+            name = keyed.match(self.loaded, [key_rules.Used.of(asked["key"])])
+            self.loaded = keyed.of_key(self.loaded, name) if name else self.loaded
+        self._take(self.loaded)
+
+    def _take(self, policy: Policy) -> None:
+        """Go on with ``policy``, at the time that was asked for."""
+        self.written = self.policy = policy
+        self.times = self.policy.access.times
+        self.policy.access.times = self.times and self.times.as_of(self.asked["at"])
 
     def _tell(self, where: str) -> None:
         os.write(self.report, where.encode("utf-8", "backslashreplace").replace(b"\n", b" ") + b"\n")
 
     def answers(self) -> dict[str, Any]:
-        access = self.policy.access
+        closed = not self.written.access.login
         if self.asked["words"] is None:
-            wanted = requests(self.policy) if access.login else []
+            found = self._allowed()
+            for name in self.loaded.values[key_rules.KEY]:
+                try:
+                    self._take(keyed.of_key(self.loaded, name))
+                    found += self._allowed()
+                except SessionError as error:
+                    of_all = {"words": [], "image": "", "optional": False, "rule": name}
+                    found.append(of_all | _describe(error))
         else:
-            wanted = [(line, False) for line in self.asked["words"]]
-        found = [self._answer(line, optional=optional) for line, optional in wanted]
+            image = self.asked["image"] if self.asked["image"] != self.written.image else ""
+            found = [self._answer(line, image, optional=False) for line in self.asked["words"]]
+        return {"closed": closed, "answers": found, "silent": sorted(answering.silent)}
+
+    def _allowed(self) -> list[dict[str, Any]]:
+        """Return the answers to all that the policy allows, in each of its images."""
+        wanted = requests(self.written) if self.written.access.login else []
+        return [
+            self._answer(line, image if image != self.written.image else "", optional=optional)
+            for image in images.of(self.written)
+            for line, optional in wanted
+        ]
+
+    def _answer(self, line: str, image: str, *, optional: bool) -> dict[str, Any]:
         limits = self.written.limits if self.written.limits_required else None
-        return {
-            "closed": not access.login,
-            "answers": found,
-            "silent": sorted(answering.silent),
+        found: dict[str, Any] = {
+            "words": line.split(),
+            "image": image,
+            "optional": optional,
+            "status": 0,
+            "rule": self.written.rule,
             "limits": None if limits is None else [name for name, _ in limits.properties()],
             "boots": bool(self.written.values["boot"]),
         }
-
-    def _answer(self, line: str, *, optional: bool) -> dict[str, Any]:
-        found: dict[str, Any] = {"words": line.split(), "optional": optional, "status": 0}
         try:
             request = Request.parse([b"-c", os.fsencode(line)] if line else [], {})
+            written = self.written
+            if image or len(images.of(written)) > 1:
+                request, written, _ = choice.settle(request, written, {choice.VARIABLE: os.fsencode(image)})
             if registry.runtime_directory() is None:
                 registry.own.admit(self.policy)
-            self.policy = self.written.expanded(specifier_values(self.account, SESSION))
+            self.policy = written.expanded(specifier_values(self.account, SESSION))
             home = self._home_to_be()
             host = self._observe(without_home=home is not None)
             wanted = self.asked["terminal"]
@@ -138,11 +168,12 @@ class _Rehearsal:
             host.home = home or host.home
             plan = make(request, self.account, self.policy, host, _GIVEN)
             if self.asked["explain"]:
-                from ssh2container.admin.login import explain
+                from ssh2container.admin.login import explain, summary
 
-                found["explained"] = explain.of_plan(
-                    request, self.account, self.written, host, plan
-                ).as_json()
+                found["explained"] = explain.of_plan(request, self.account, written, host, plan).as_json()
+                found["explained"]["summary"] = summary.of(
+                    self.policy, plan, self.times, images.of(self.written)
+                )
             if home is not None:
                 plan = self._in_memory(request, host)
             self._tell(f"making the container for {line or 'a shell'}")
@@ -217,6 +248,8 @@ def requests(policy: Policy) -> list[tuple[str, bool]]:
     """Return (command line, whether it is one of several) of every kind of request that ``policy`` allows."""
     access = policy.access
     found: list[tuple[str, bool]] = []
+    if access.command is not None:
+        return [("", False)]
     if access.interactive is not False:
         found.append(("", False))
     elif access.commands == "any":
@@ -235,8 +268,9 @@ def _load(account: Account, made_of: Any) -> Policy:  # noqa: ANN401
     if made_of is None:
         certain = names.require_groups_known
         return store.load(account.name, account.groups, log=lambda _: None, certain=certain)
-    values, origins, site = made_of
+    values, origins, site, policy_chain = made_of
     policy = Policy(values, origins)
+    policy.chain = policy_chain
     policy.site = None if site is None else store.Site(*site)
     return policy
 

@@ -1,3 +1,4 @@
+# Longer than 300 lines: one question, put to one process, and the forms of its one answer.
 """Would this user's login start, and what it asks for run? The one answer that all verbs give.
 
 All who say something about a user's logins ask here, so that none of them says that all is well where one is
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from ssh2container.admin import reachable
 from ssh2container.admin.account import group_name
 from ssh2container.admin.login import as_sshd, limits
-from ssh2container.errors import EXIT_NOT_FOUND, EXIT_REFUSED, NotFound, Refusal, SessionError
+from ssh2container.errors import EXIT_NOT_FOUND, EXIT_REFUSED, NotFound, Refusal, SessionError, printable
 from ssh2container.kernel import answering, names, namespaces
 from ssh2container.policy.cold import PYTHON
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ssh2container.admin.login.limits import Limit
+    from ssh2container.policy.key_rules import Used
     from ssh2container.policy.policy import Policy
 
 DEADLINE_S = 30.0
@@ -44,12 +46,14 @@ _PROGRAM = (
 class Answer:
     """What a login gives that asks for ``words`` (none: a shell).
 
+    rule: the rule of ``keys`` whose policy the login has, "" for the user's own.
     error: what it says in place of running that, None where it runs; its status is the login's.
     optional: whether the policy offers others beside it, as a list of commands does.
     explained: the plan in words, see :meth:`.explain.Explanation.as_json`; None where there is none.
+    image: the one that was asked for, "" for the policy's first.
     """
 
-    __slots__ = ("error", "explained", "optional", "words")
+    __slots__ = ("error", "explained", "image", "optional", "rule", "words")
 
     def __init__(
         self,
@@ -58,8 +62,12 @@ class Answer:
         explained: dict[str, Any] | None = None,
         *,
         optional: bool = False,
+        image: str = "",
+        rule: str = "",
     ) -> None:
+        self.rule = rule
         self.words = words
+        self.image = image
         self.error = error
         self.explained = explained
         self.optional = optional
@@ -71,9 +79,11 @@ class Answer:
 
     def __str__(self) -> str:
         """Return the request as people say it."""
+        shown = "sftp" if self.words == SFTP else " ".join(self.words)
         if not self.words:
-            return "a shell"
-        return "sftp" if self.words == SFTP else " ".join(self.words)
+            shown = "a login" if self.rule else "a shell"
+        shown = f"{shown} in the image {self.image}" if self.image else shown
+        return f"{shown} with {printable(self.rule)}" if self.rule else shown
 
 
 SFTP = ("internal-sftp",)
@@ -83,7 +93,8 @@ SFTP = ("internal-sftp",)
 class Verdict:
     """What a user's logins come to.
 
-    closed: whether the policy suspends the account, so that every login is refused as it is meant.
+    closed: whether the policy suspends the account, so that every login is refused as it is meant, but
+    those with a key whose policy opens it.
     answers: one for each kind of request that the policy allows.
     """
 
@@ -98,12 +109,14 @@ class Verdict:
     def failed(self) -> Answer | None:
         """The request that the policy allows and no login gets; None where all is well.
 
-        Of a list of commands some may be missing (:attr:`missing`), but not all.
+        Of a list of commands some may be missing (:attr:`missing`), but not all. So it is of each key.
         """
-        wrong = [answer for answer in self.answers if answer.error is not None]
-        if not wrong or (all(answer.optional for answer in wrong) and len(wrong) < len(self.answers)):
-            return None
-        return next((answer for answer in wrong if not answer.optional), wrong[0])
+        for rule in dict.fromkeys(answer.rule for answer in self.answers):
+            answers = [answer for answer in self.answers if answer.rule == rule]
+            wrong = [answer for answer in answers if answer.error is not None]
+            if wrong and not (all(answer.optional for answer in wrong) and len(wrong) < len(answers)):
+                return next((answer for answer in wrong if not answer.optional), wrong[0])
+        return None
 
     @property
     def missing(self) -> list[Answer]:
@@ -118,26 +131,38 @@ class Verdict:
 
 
 def of_login(
-    name: str, words: Sequence[str] = (), *, terminal: bool | None = None, at: float = 0.0
+    name: str,
+    words: Sequence[str] = (),
+    *,
+    terminal: bool | None = None,
+    at: float = 0.0,
+    image: str = "",
+    key: Used | None = None,
 ) -> Answer:
     """Return what a login of the user ``name`` gives that asks for ``words``, with its plan.
 
+    image: the one that it chooses, "" for none.
+
     terminal: whether to assume one; by default a shell has it and a command has not.
-    at: when, in seconds since the epoch; 0 for now.
+    at: when, in seconds since the epoch; 0 for now. key: with which it logs in, None for none.
     Raises SessionError when we may not become the user.
     """
     given = " ".join(words)
-    found = _ask(name, {"words": [given], "terminal": terminal, "explain": True, "at": at}, None)
+    question: dict[str, Any] = {"words": [given], "image": image, "terminal": terminal, "at": at}
+    question["explain"] = True
+    if key is not None:
+        question["key"] = key.fields()
+    found = _ask(name, question, None)
     return _answer(found["answers"][0]) if "answers" in found else Answer((*words,), _error(found))
 
 
-def of_user(name: str, policy: Policy | None = None) -> Verdict:
-    """Return what all logins give that the policy of the user ``name`` allows.
+def of_user(name: str, policy: Policy | None = None, *, explain: bool = False) -> Verdict:
+    """Return what all logins give that the policy of the user ``name``, or that of a key, allows.
 
-    policy: what would be the user's, in place of the one that a login loads.
+    policy: what would be the user's, in place of the one that a login loads. explain: with their plans.
     It is about a moment at which the account is open. Raises SessionError when we may not become the user.
     """
-    found = _ask(name, {"words": None, "terminal": None, "explain": False, "at": None}, policy)
+    found = _ask(name, {"words": None, "terminal": None, "explain": explain, "at": None}, policy)
     if "answers" not in found:
         return Verdict(name, [Answer((), _error(found))])
     return Verdict(name, [_answer(answer) for answer in found["answers"]], closed=found["closed"])
@@ -155,7 +180,9 @@ def can_ask(name: str) -> bool:
 
 def _answer(found: dict[str, Any]) -> Answer:
     error = _error(found) if found["status"] else None
-    return Answer(tuple(found["words"]), error, found.get("explained"), optional=found["optional"])
+    asked, rule = tuple(found["words"]), found["rule"]
+    explained, optional, image = found.get("explained"), found["optional"], found["image"]
+    return Answer(asked, error, explained, optional=optional, image=image, rule=rule)
 
 
 def _error(found: dict[str, Any]) -> SessionError:
@@ -186,25 +213,28 @@ def _ask(name: str, question: dict[str, Any], policy: Policy | None) -> dict[str
     answer = _rehearse(entry, groups, asked, found.values())
     if found:
         limits.blame(answer, found, lambda some: _rehearse(entry, groups, asked, some))
-    if answer.get("limits") is not None:
-        _require_manager(entry, answer)
+    _require_managers(entry, answer.get("answers", ()))
     return answer
 
 
-def _require_manager(entry: pwd.struct_passwd, found: dict[str, Any]) -> None:
+def _require_managers(entry: pwd.struct_passwd, answers: Iterable[dict[str, Any]]) -> None:
     """Refuse what a login would refuse for want of somebody who limits its session."""
     from ssh2container.admin.login import managers
 
-    why, remedy = managers.why_not(entry, [str(name) for name in found["limits"]])
-    if why:
-        what, step = "cannot limit sessions as the policy says", "limits"
-        if found["boots"]:
-            what, step = "cannot start a whole system (boot)", "system"
-            remedy = remedy.removesuffix(managers.OR_BEST)
-        refusal = describe(Refusal(what, why, remedy, step))
-        for one in found["answers"]:
-            if not one["status"]:
-                one.update(refusal)
+    known: dict[tuple[str, ...], tuple[str, str]] = {}
+    for one in answers:
+        if one["status"] or one.get("limits") is None:
+            continue
+        wanted = tuple(map(str, one["limits"]))
+        if wanted not in known:
+            known[wanted] = managers.why_not(entry, wanted)
+        why, remedy = known[wanted]
+        if why:
+            what, step = "cannot limit sessions as the policy says", "limits"
+            if one["boots"]:
+                what, step = "cannot start a whole system (boot)", "system"
+                remedy = remedy.removesuffix(managers.OR_BEST)
+            one.update(describe(Refusal(what, why, remedy, step)))
 
 
 def _rehearse(
@@ -247,7 +277,7 @@ def _written(policy: Policy) -> tuple[Any, ...]:
     """Return what :func:`.rehearsal.main` makes the policy from again."""
     site = policy.site
     settings = site and (site.admit, site.group_order, site.unlisted, site.audit, site.audit_format)
-    return policy.values, policy.origins, settings
+    return policy.values, policy.origins, settings, policy.chain and tuple(map(tuple, policy.chain))
 
 
 def _listen(child: subprocess.Popen[bytes], reader: int, name: str) -> dict[str, Any]:

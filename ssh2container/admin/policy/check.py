@@ -27,7 +27,7 @@ from ssh2container.admin.policy.yaml.problems import ERROR, WARNING, PolicyError
 from ssh2container.admin.quotas import homes
 from ssh2container.admin.reachable import answers
 from ssh2container.errors import Refusal
-from ssh2container.policy import rules, specifiers, store
+from ssh2container.policy import keyed, rules, specifiers, store
 from ssh2container.policy.policy import Policy
 from ssh2container.policy.store import Places
 
@@ -159,7 +159,8 @@ class _Installation:
             chain.append(name)
         chain.append("enforced")
         if all(part in self.parts for part in chain if os.path.lexists(self.places.source(part))):
-            layers = [layer for part in chain for layer in self.parts.get(part, ())]
+            under = [layer for part in chain[:-1] for layer in self.parts.get(part, ())]
+            layers = under, self.parts.get("enforced", ())
             # Without a file of their own, a group's members log in with this; so does everybody if admitted.
             complete = bool(below) or self.everybody
             before = len(self.findings.errors())
@@ -179,7 +180,8 @@ class _Installation:
                 for key, message, hint in sums.over_memory(policy, memory):
                     self.findings.add(at(policy, key, message, self.sources, hint=hint, severity=WARNING))
             if below == "users" and self.accounts:
-                self._home(policy, who, asked=asked)
+                for one in keyed.every(policy):
+                    self._home(one, who, asked=asked)
                 if asked and len(self.findings.errors()) == before:
                     self._logins(policy, who)
 

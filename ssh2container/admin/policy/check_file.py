@@ -112,7 +112,7 @@ def _check(
     findings.add(*problems, *lint.of_file(source, loaded, part))
     around = None if findings.errors() else _around(part, places, groups)
     if around is not None:
-        chain = [*around[0], *layers, *around[1]]
+        chain = (around[0], layers) if part == "enforced" else ([*around[0], *layers], around[1])
         complete = part not in compiler.FOR_EVERYBODY and not part.startswith("profiles/")
         asked = part.startswith("users/") and verdict.can_ask(part.removeprefix("users/"))
         policy = check_policy.check_policy(

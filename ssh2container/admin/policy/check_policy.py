@@ -6,19 +6,19 @@ import os
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.policy import keeping, lint, networks, origins, sums, times
+from ssh2container.admin.policy import jobs, keeping, lint, networks, origins, sums, times
 from ssh2container.admin.policy.yaml.problems import ERROR, WARNING, Problem
+from ssh2container.errors import printable
 from ssh2container.plan import hooks
 from ssh2container.plan.image import IMAGES
-from ssh2container.policy import rules
-from ssh2container.policy.merge import merge
-from ssh2container.policy.policy import Policy
+from ssh2container.policy import images, key_rules, keyed, rules, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ssh2container.admin.policy.yaml.files import Source
     from ssh2container.policy.merge import Layer
+    from ssh2container.policy.policy import Policy
 
 
 class Findings:
@@ -32,6 +32,12 @@ class Findings:
         for problem in problems:
             self._found.setdefault(problem.key(), problem)
 
+    def add_of_key(self, problem: Problem, name: str) -> None:
+        """Take a problem of the policy of the key ``name``, where the user's own has it not, too."""
+        if problem.key() not in self._found:
+            problem.message += f" (in the policy of {printable(name)})"
+            self.add(problem)
+
     def all(self) -> list[Problem]:
         """Return all problems in the order of files and lines."""
         return [self._found[key] for key in sorted(self._found)]
@@ -43,31 +49,55 @@ class Findings:
 
 def check_policy(
     findings: Findings,
-    layers: Sequence[Layer],
+    layers: tuple[Sequence[Layer], Sequence[Layer]],
     sources: dict[str, Source],
     *,
     complete: bool,
     here: bool,
     asked: bool = False,
 ) -> Policy:
-    """Check a merged policy and return it.
+    """Check a merged policy and those of its keys, and return it.
 
+    layers: what :func:`store.merged` makes it of.
     complete: somebody logs in with it as it is; no other file can add to it any more.
     here: the policy is for this host, whose images and filters it can name.
     asked: somebody's logins are looked at too, which say more of the image.
     """
-    policy = Policy(*merge(layers))
-    for rule in rules.broken(policy):
+    policy = store.merged(*layers)
+    _check(findings, policy, sources, complete=complete, here=here, asked=asked)
+    for name in policy.values[key_rules.KEY]:
+        made, found = keyed.unchecked(policy, name), Findings()
+        _check(found, made, sources, complete=complete, here=here, asked=asked)
+        for rule in keyed.beyond(policy, made):
+            severity = ERROR if complete else WARNING
+            found.add(at(made, rule.key, rule.message, sources, rule.allowed, severity=severity))
+        for problem in found.all():
+            findings.add_of_key(problem, name)
+    return policy
+
+
+def _check(
+    findings: Findings,
+    policy: Policy,
+    sources: dict[str, Source],
+    *,
+    complete: bool,
+    here: bool,
+    asked: bool,
+) -> None:
+    choices = images.choices(policy)
+    for rule in chain.from_iterable(map(rules.broken, choices)):
         if complete:
             findings.add(at(policy, rule.key, rule.message, sources, allowed=rule.allowed))
         elif rule.key != "home":
             problem = at(policy, rule.key, rule.message, sources, rule.allowed, _INCOMPLETE, WARNING)
             findings.add(problem)
     if complete:
-        refused = (*lint.contradictions(policy), *sums.contradictions(policy), *times.contradictions(policy))
-        for key, message, allowed in refused:
+        of_each = chain.from_iterable(map(lint.contradictions, choices))
+        of_all = (m.contradictions(policy) for m in (sums, times, jobs))
+        for key, message, allowed in (*of_each, *chain.from_iterable(of_all)):
             findings.add(at(policy, key, message, sources, allowed=allowed))
-    weak = (m.of_policy(policy) for m in (lint, networks, sums, times))
+    weak = (*map(lint.of_policy, choices), *(m.of_policy(policy) for m in (networks, sums, times)))
     for key, message, hint in chain.from_iterable(weak):
         findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
     unknown = lint.unknown_filter(policy)
@@ -76,13 +106,19 @@ def check_policy(
         message, allowed, hint = unknown
         findings.add(at(policy, "seccomp.profile", message, sources, allowed, hint, severity))
     if here:
-        for key, message, hint in networks.of_host(policy):
-            findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
+        findings.add(*_of_host(policy, sources))
     findings.add(*_of_hooks(policy, sources, here=here, asked=asked))
     if not asked and (here or os.path.isdir(IMAGES)):
-        for key, message, hint in lint.of_image(policy):
+        for key, message, hint in chain.from_iterable(map(lint.of_image, choices)):
             findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
-    return policy
+
+
+def _of_host(policy: Policy, sources: dict[str, Source]) -> Iterator[Problem]:
+    """Yield what this host has not that the policy needs: networks, mail and who runs jobs."""
+    for key, message, hint in chain(networks.of_host(policy), jobs.unscheduled(policy)):
+        yield at(policy, key, message, sources, hint=hint, severity=WARNING)
+    for key, message, hint in jobs.unmailed(policy):
+        yield at(policy, key, message, sources, hint=hint)
 
 
 def _of_hooks(policy: Policy, sources: dict[str, Source], *, here: bool, asked: bool) -> Iterator[Problem]:

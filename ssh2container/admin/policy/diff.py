@@ -10,13 +10,12 @@ from ssh2container.admin.policy.yaml import files
 from ssh2container.admin.policy.yaml.problems import PolicyError
 from ssh2container.errors import Refusal
 from ssh2container.policy import rules, store
-from ssh2container.policy.merge import merge
-from ssh2container.policy.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from ssh2container.policy.merge import Layer
+    from ssh2container.policy.policy import Policy
     from ssh2container.policy.store import Places
 
 
@@ -40,7 +39,7 @@ def policy_in(user: str, groups: Collection[str], places: Places) -> Policy:
     listed = own.exists or any(compiler.part("groups/" + group, places).exists for group in groups)
     if not listed and site["admit"] != "everybody":
         raise Refusal(f"there is no policy for {user}", f"in {places.configuration}", step="policy")
-    return _checked([*chain, *own.layers, *compiler.part("enforced", places).layers])
+    return _checked([*chain, *own.layers], compiler.part("enforced", places).layers)
 
 
 def policy_of_file(groups: Collection[str], path: str, places: Places) -> Policy:
@@ -52,7 +51,7 @@ def policy_of_file(groups: Collection[str], path: str, places: Places) -> Policy
     layers, problems = compiler.profile_layers(source, loader.load(source), places)
     if problems:
         raise PolicyError(problems)
-    return _checked([*below(groups, places), *layers, *compiler.part("enforced", places).layers])
+    return _checked([*below(groups, places), *layers], compiler.part("enforced", places).layers)
 
 
 def elsewhere(directory: str) -> Places:
@@ -78,7 +77,7 @@ def below(groups: Collection[str], places: Places) -> list[Layer]:
     return [layer for name in ("defaults", *order) for layer in compiler.part(name, places).layers]
 
 
-def _checked(layers: list[Layer]) -> Policy:
-    policy = Policy(*merge(layers))
+def _checked(layers: Sequence[Layer], above: Sequence[Layer]) -> Policy:
+    policy = store.merged(layers, above)
     rules.require(policy)
     return policy

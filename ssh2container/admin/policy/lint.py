@@ -15,7 +15,7 @@ from ssh2container.errors import Refusal
 from ssh2container.plan import forwarding
 from ssh2container.plan.image import find_record
 from ssh2container.plan.tree import SYSTEM_TARGETS
-from ssh2container.policy import filters, rules, specifiers
+from ssh2container.policy import filters, images, rules, specifiers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -90,8 +90,10 @@ def _of_files(policy: Policy) -> Iterator[Lint]:
         hint = "give the session a directory of its own, such as /srv/homes/%u"
         yield "home.source", f"the session {verb} the user's home on the host", hint
     kept = policy.home is not None and not policy.home.read_only
-    if kept and policy.container_per != "user" and "%i" not in policy.hostname:
-        hint = f"hostname: {policy.hostname}-%i, or container_per: user"
+    several = policy.container_per != "user" or len(images.of(policy)) > 1
+    if kept and several and "%i" not in policy.hostname:
+        hint = f"hostname: {policy.hostname}-%i"
+        hint += ", or container_per: user" if policy.container_per != "user" else ""
         yield "hostname", _ONE_HOST, hint
     if policy.userns_mode == "range":
         if policy.home is not None and policy.home.source and not policy.home.read_only:
@@ -178,11 +180,11 @@ def of_image(policy: Policy) -> Iterator[Lint]:
     try:
         there = os.path.exists(find_record(policy.image))
     except Refusal as error:
-        yield "image", f"{error}: logins are refused", ""
+        yield images.key(policy), f"{error}: logins are refused", ""
         return
     if not there:
         found = f"the image {policy.image} is not installed on this host: logins are refused"
-        yield "image", found, f"ssh2containerctl image import {policy.image} SOURCE"
+        yield images.key(policy), found, f"ssh2containerctl image import {policy.image} SOURCE"
 
 
 def of_sources(policy: Policy, values: Mapping[str, str]) -> Iterator[Lint]:
@@ -277,9 +279,10 @@ def of_file(source: Source, loaded: Loaded, part: str) -> Iterator[Problem]:
         yield _warning(source, line, found, "write :ro or :rw")
 
 
-_GRANTS = frozenset(
-    ("volumes", "access.commands", "accept_env", "seccomp.allow", "ports", "egress", "cap_add", "devices")
-)
+_GRANTS = frozenset((
+    "images", "volumes", "access.commands", "accept_env", "seccomp.allow", "ports", "egress", "cap_add",
+    "devices",
+))  # fmt: skip
 
 
 def _volumes_without_mode(source: Source, loaded: Loaded) -> Iterator[tuple[str, int]]:

@@ -9,7 +9,7 @@ from ssh2container.admin.login import verdict
 from ssh2container.admin.policy.yaml.problems import ERROR, WARNING
 from ssh2container.errors import SessionError
 from ssh2container.plan.forwarding import KEY
-from ssh2container.policy import devices
+from ssh2container.policy import devices, images, key_rules
 from ssh2container.policy.policy import LIMITED
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     """The key to blame ("" for the account), what was found, a hint, the severity."""
 
 _KEYS = {
-    "image": "image",
     "identity-map": "userns_mode",
     "home": "home.source",
     "record": "record.to",
@@ -55,16 +54,16 @@ def _problems(found: Verdict, policy: Policy, *, enrolled: bool) -> Iterator[Fou
     failed = found.failed
     if failed is not None and failed.error is not None:
         error = failed.error
-        what = f"{failed} is refused" if failed.words else "logins are refused"
+        what = f"{failed} is refused" if failed.words or failed.image else "logins are refused"
         # What `enable` is about to make cannot be there before it, nor a key that `compile` makes.
         is_made = error.step == "host-key" or (not enrolled and _ENABLE in error.remedy)
         severity = WARNING if is_made else ERROR
-        yield _key(failed, policy), f"{what} to {found.name}: {error.reason()}", error.remedy, severity
+        yield _blamed(failed, policy), f"{what} to {found.name}: {error.reason()}", error.remedy, severity
         return
     for answer in found.missing:
         if answer.error is not None:
             text = f"the command {answer} does not run for {found.name}: {answer.error.reason()}"
-            yield _key(answer, policy), text, answer.error.remedy, WARNING
+            yield _blamed(answer, policy), text, answer.error.remedy, WARNING
 
 
 def _is_enrolled(name: str) -> bool:
@@ -72,6 +71,11 @@ def _is_enrolled(name: str) -> bool:
         return account.find(name).enrolled
     except SessionError:
         return False
+
+
+def _blamed(answer: Answer, policy: Policy) -> str:
+    """Return what of ``policy`` is behind an answer's error: a rule, if the login had a key's policy."""
+    return f"{key_rules.KEY}.{answer.rule}" if answer.rule else _key(answer, policy)
 
 
 def _key(answer: Answer, policy: Policy) -> str:
@@ -95,6 +99,7 @@ def _key(answer: Answer, policy: Policy) -> str:
         return next((key for key in LIMITED if policy.values[key] is not None), "blkio_config")
     what = "" if error is None else error.what
     parts = {
+        "image": [images.key(images.choosing(policy, answer.image or policy.image))],
         "hook": [hook.key for hook in policy.hooks if f" {hook.path}" in what],
         "network": [port.key for port in policy.ports if what == f"cannot publish {port}"],
     }

@@ -11,6 +11,7 @@ from ssh2container.admin.policy.schema.settings import POLICY
 from ssh2container.admin.policy.types.kinds import Entries
 from ssh2container.errors import Refusal, printable
 from ssh2container.kernel import names
+from ssh2container.policy import key_rules, keyed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,10 @@ def without_defaults(found: Sequence[Row]) -> list[Row]:
 
 
 def differences(old: Policy, new: Policy) -> list[tuple[str, Row | None, Row | None]]:
-    """Return (key, old line, new line) for every value that is not the same; None where there is none."""
+    """Return (key, old line, new line) for every value that is not the same; None where there is none.
+
+    What is different for one key of ``keys`` alone has that before its key.
+    """
     before = {row.key: row for row in rows(old) if row.origin}
     after = {row.key: row for row in rows(new) if row.origin}
     changed = []
@@ -87,7 +91,16 @@ def differences(old: Policy, new: Policy) -> list[tuple[str, Row | None, Row | N
         one, other = before.get(key), after.get(key)
         if one is None or other is None or one.value() != other.value():
             changed.append((key, one, other))
+    said = [_told(entry) for entry in changed]
+    for name in old.values[key_rules.KEY].keys() & new.values[key_rules.KEY].keys():
+        of_key = differences(keyed.unchecked(old, name), keyed.unchecked(new, name))
+        changed += [(f"{name}: {entry[0]}", *entry[1:]) for entry in of_key if _told(entry) not in said]
     return changed
+
+
+def _told(entry: tuple[str, Row | None, Row | None]) -> tuple[str, str | None, str | None]:
+    key, one, other = entry
+    return key, None if one is None else one.value(), None if other is None else other.value()
 
 
 def groups_of(name: str) -> tuple[str, ...]:
@@ -113,7 +126,7 @@ def groups_of(name: str) -> tuple[str, ...]:
 def _add(found: list[Row], policy: Policy, key: str, name: str, indent: int) -> None:
     setting = POLICY.settings.get(key)
     children = POLICY.children(key)
-    if setting is not None and setting.supported is False:
+    if setting is not None and (setting.supported is False or _yields(policy, setting)):
         return
     if setting is not None and (not children or _is_word(policy, setting)):
         found.extend(_setting(policy, setting, name, indent))
@@ -124,6 +137,14 @@ def _add(found: list[Row], policy: Policy, key: str, name: str, indent: int) -> 
     if inside:
         found.append(Row(key, indent, f"{name}:", ""))
         found.extend(inside)
+
+
+def _yields(policy: Policy, setting: Setting) -> bool:
+    """Tell whether the other of two keys that decide the same is the one that holds."""
+    if not setting.rival:
+        return False
+    value, other = policy.values[setting.key], policy.values[setting.rival]
+    return not value if isinstance(value, dict) else bool(other)
 
 
 def _is_word(policy: Policy, setting: Setting) -> bool:

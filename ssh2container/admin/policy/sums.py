@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ssh2container.admin.policy.yaml.problems import WARNING, Problem
-from ssh2container.policy import limits, rules
+from ssh2container.policy import images, limits, rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def over_memory(policy: Policy, memory: int) -> Iterator[tuple[str, str, str]]:
     if not written:
         return
     if amount is None and policy.container_per == "user":
-        amount = rules.in_memory(policy)
+        amount = rules.in_memory(policy) * len(images.of(policy))
     elif amount is None and most is not None:
         amount = rules.in_memory(policy) * most
     if amount is None or amount > memory:

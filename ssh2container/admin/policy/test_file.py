@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.policy.types import lists
+from ssh2container.admin.policy.types.keys import Fingerprint
 from ssh2container.admin.policy.types.kinds import INVALID, Report
 from ssh2container.admin.policy.types.scalars import Text
 from ssh2container.admin.policy.yaml import files, nodes
@@ -56,16 +57,23 @@ ACTIONS = {
 """Name -> (argument, its form, what counts as "can")."""
 
 
+_FINGERPRINT = Fingerprint()
+
+
 class Promise:
     """One line of a policy test.
 
-    user: whose sessions. allowed: under "can". action, argument: what is tried. place: FILE:LINE.
+    user: whose sessions. key: the fingerprint of the key that they log in with, "" for none.
+    allowed: under "can". action, argument: what is tried. place: FILE:LINE.
     """
 
-    __slots__ = ("action", "allowed", "argument", "place", "user")
+    __slots__ = ("action", "allowed", "argument", "key", "place", "user")
 
-    def __init__(self, user: str, action: str, argument: str, place: str, *, allowed: bool) -> None:
+    def __init__(
+        self, user: str, action: str, argument: str, place: str, *, allowed: bool, key: str = ""
+    ) -> None:
         self.user = user
+        self.key = key
         self.allowed = allowed
         self.action = action
         self.argument = argument
@@ -73,7 +81,8 @@ class Promise:
 
     def __str__(self) -> str:
         verb = "can" if self.allowed else "cannot"
-        return f"{self.user} {verb} {self.action} {self.argument}".rstrip()
+        with_key = f" with {self.key}" if self.key else ""
+        return f"{self.user}{with_key} {verb} {self.action} {self.argument}".rstrip()
 
 
 def read(path: str) -> list[Promise]:
@@ -89,10 +98,17 @@ def parse(source: Source) -> list[Promise]:
     promises: list[Promise] = []
     for user, value in tree.root.pairs:
         if isinstance(value, Mapping):
+            given = [_FINGERPRINT.read(listed, report) for key, listed in value.pairs if key.text == "key"]
             for key, listed in value.pairs:
-                promises += _listed(user.text, key, listed, report)
+                if key.text != "key":
+                    found = _listed(user.text, key, listed, report)
+                    for promise in found:
+                        promise.key = "".join(text for text in given if text is not INVALID)
+                    promises += found
         else:
-            report.fail(value, f"{value.found} instead of a map", "a map with can and cannot")
+            report.fail(
+                value, f"{value.found} instead of a map", "a map with can and cannot, and perhaps key"
+            )
     if report.problems:
         raise PolicyError(report.problems)
     return promises
@@ -100,8 +116,8 @@ def parse(source: Source) -> list[Promise]:
 
 def _listed(user: str, key: Scalar, listed: Node, report: Report) -> list[Promise]:
     if key.text not in ("can", "cannot"):
-        hint = did_you_mean(key.text, ("can", "cannot"))
-        report.fail(key, f"unknown key {quoted(key.text)}", "can, cannot", hint)
+        hint = did_you_mean(key.text, ("can", "cannot", "key"))
+        report.fail(key, f"unknown key {quoted(key.text)}", "can, cannot, key", hint)
         return []
     items = lists.entries(listed, report, "an action, or a list of them") or []
     found = [_promise(user, item, report, allowed=key.text == "can") for item in items]

@@ -22,13 +22,14 @@ class Bench:
     comes before ``--`` and the host after it, and opens a session that runs the rest.
     """
 
-    def __init__(self, directory: str, control: list[str], policies: str) -> None:
+    def __init__(self, directory: str, control: list[str], policies: str, key: str = "") -> None:
         self.directory = directory
         self.local = f"{directory}/local"
         self.fetched = f"{directory}/fetched"
         self.status = f"{directory}/status"
         self.connector = f"{directory}/connect"
-        command = shlex.join([*control, "try", *(["--policy", policies] if policies else []), "--"])
+        options = [*(["--policy", policies] if policies else []), *(["--key", key] if key else [])]
+        command = shlex.join([*control, "try", *options, "--"])
         with open(self.local, "w", encoding="utf-8") as file:
             file.write(CONTENT)
         status = shlex.quote(self.status)

@@ -16,7 +16,7 @@ from ssh2container.admin.policy import diff, origins
 from ssh2container.admin.policy.test_file import Promise
 from ssh2container.admin.policytests import clients, copying, files, inside
 from ssh2container.errors import EXIT_OURS, Refusal, SessionError, printable
-from ssh2container.policy import specifiers, store
+from ssh2container.policy import key_rules, keyed, specifiers, store
 from ssh2container.policy.cold import PYTHON
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Result:
         return {
             "place": promise.place,
             "user": promise.user,
+            "key": promise.key,
             "allowed": promise.allowed,
             "action": promise.action,
             "argument": promise.argument,
@@ -70,14 +71,17 @@ def run(promises: Iterable[Promise], policies: str = "") -> Iterator[Result]:
 
 
 def _run_all(promises: Iterable[Promise], policies: str) -> Iterator[Result]:
-    sound: set[str] = set()
+    sound: set[tuple[str, str]] = set()
     for promise in promises:
         started = time.monotonic()
         try:
-            if promise.user not in sound:
+            if (promise.user, promise.key) not in sound:
                 # Without this, a user whose sessions all fail would keep every "cannot".
-                _attempt(Promise(promise.user, inside.NOTHING, "", promise.place, allowed=True), policies)
-                sound.add(promise.user)
+                nothing = Promise(
+                    promise.user, inside.NOTHING, "", promise.place, allowed=True, key=promise.key
+                )
+                _attempt(nothing, policies)
+                sound.add((promise.user, promise.key))
             worked, reason = _attempt(promise, policies)
         except SessionError as error:
             yield Result(promise, ERROR, str(error), time.monotonic() - started)
@@ -96,7 +100,7 @@ def _attempt(promise: Promise, policies: str) -> tuple[bool, str]:
     try:
         os.chown(directory, entry.pw_uid, entry.pw_gid)
         if promise.action in inside.ACTIONS:
-            arguments = [*_python("session"), promise.action, promise.argument, policies]
+            arguments = [*_python("session"), promise.action, promise.argument, policies, promise.key]
             done = _run(arguments, "", directory, entry)
             if done.returncode not in (0, inside.FAILED):
                 raise SessionError("there is no session to try it in", _reason(done))
@@ -109,7 +113,7 @@ def _attempt(promise: Promise, policies: str) -> tuple[bool, str]:
 def _client(promise: Promise, policies: str, directory: str, entry: pwd.struct_passwd) -> tuple[bool, str]:
     program = f"import sys; sys.path[:] = {sys.path!r}; from ssh2container.admin.cli.main import main; main()"
     control = [PYTHON, "-IB", "-c", program]
-    bench = clients.Bench(directory, control, policies)
+    bench = clients.Bench(directory, control, policies, promise.key)
     arguments, text = clients.ACTIONS[promise.action](bench, promise.argument)
     # Without it, what a user "cannot" do would be kept by a client that cannot do it.
     client = promise.action.partition(" ")[0] if " " in promise.action else arguments[0]
@@ -173,6 +177,8 @@ def _host_path(promise: Promise, policies: str, entry: pwd.struct_passwd) -> str
         policy = diff.policy_under(entry.pw_name, groups, policies)
     else:
         policy = store.load(entry.pw_name, groups)
+    if promise.key and (rule := keyed.match(policy, [key_rules.Used(promise.key)])):
+        policy = keyed.of_key(policy, rule)
     values = {"u": entry.pw_name, "U": str(entry.pw_uid), "g": groups[0], "h": entry.pw_dir, "i": "0"}
     home = "/root" if policy.user == "root" else entry.pw_dir
     path = os.path.normpath(os.path.join(home, promise.argument))

@@ -14,7 +14,7 @@ from ssh2container.admin.policy import diff
 from ssh2container.admin.policytests import inside
 from ssh2container.errors import SessionError
 from ssh2container.kernel import process, signals
-from ssh2container.policy import store
+from ssh2container.policy import key_rules, keyed, store
 from ssh2container.run.launch import launch
 
 if TYPE_CHECKING:
@@ -27,20 +27,23 @@ if TYPE_CHECKING:
     from ssh2container.run.monitor import Monitor
 
 
-def main(action: str, argument: str, policies: str) -> NoReturn:
+def main(action: str, argument: str, policies: str, key: str = "") -> NoReturn:
     """Try ``action`` inside a session of the user who calls, and end with 0 when it worked.
 
     policies: a directory or file in the place of the installed policies, "" for those.
+    key: the fingerprint of the key that the user logs in with, "" for none.
     """
     signals.block()
     signals.reset()
 
     def load(name: str, groups: Sequence[str]) -> Policy:
         found = diff.policy_under(name, groups, policies) if policies else store.load(name, groups)
+        rule = keyed.match(found, [key_rules.Used(key)]) if key else ""
+        found = keyed.of_key(found, rule) if rule else found
         # What the user's clients may start does not matter for what code inside can reach.
         found.access.login = found.access.interactive = True
         found.access.terminal = "optional"
-        found.access.times = None
+        found.access.times = found.access.command = None
         return found
 
     def start(plan: Plan, log: audit.Session) -> Monitor:

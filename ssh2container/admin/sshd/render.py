@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ssh2container.admin.sshd import GROUP, MARK, SENTINEL
 from ssh2container.errors import SessionError
+from ssh2container.plan.choice import VARIABLE
 from ssh2container.plan.entrance import KEY_FILES
 from ssh2container.plan.program import OWN_KEYS
 
@@ -57,7 +58,7 @@ _FORCE = """\
 
 _REST = """\
     # Replaces the global list: a broad one lets the client set LD_PRELOAD for the login shell.
-    AcceptEnv LANG LC_* GIT_PROTOCOL
+    AcceptEnv LANG LC_* GIT_PROTOCOL {variable}
     # Tells the login shell that this block holds, and where sshd looks for keys.
     SetEnv "{mark}={key_files}"{own_keys}
     ExposeAuthInfo yes
@@ -126,7 +127,7 @@ def drop_in(
     body = _FORCE.format(sentinel=SENTINEL) if force_command else ""
     owners = ",".join(sorted({name for names in own_keys.values() for name in names}))
     told = f' "{OWN_KEYS.decode()}={owners}"' if owners else ""
-    body += _REST.format(mark=MARK, key_files=files, own_keys=told)
+    body += _REST.format(mark=MARK, key_files=files, own_keys=told, variable=VARIABLE.decode())
     text += f"\nMatch Group {group}\n{body}"
     spared = sorted({"root", *(name for name in covered.spared if name and _SAFE_NAME.issuperset(name))})
     but_not = ",".join(["*", *(f"!{name}" for name in spared)])

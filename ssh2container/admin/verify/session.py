@@ -11,7 +11,7 @@ import codecs
 import functools
 import json
 import os
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ssh2container import shell
 from ssh2container.admin.verify import calls, inside, scenarios
@@ -20,7 +20,7 @@ from ssh2container.admin.verify.surroundings import Surroundings
 from ssh2container.errors import SessionError
 from ssh2container.kernel import process, signals
 from ssh2container.plan.account import Account
-from ssh2container.policy import store
+from ssh2container.policy import key_rules, keyed, store
 from ssh2container.record import registry
 from ssh2container.run.launch import launch
 
@@ -47,10 +47,17 @@ def _same(plan: Plan) -> Plan:
     return plan
 
 
-def main(scenario: str, helper: str, change: Callable[[Plan], Plan] = _same) -> NoReturn:
+def main(
+    scenario: str,
+    helper: str,
+    change: Callable[[Plan], Plan] = _same,
+    *,
+    key: tuple[Any, ...] | None = None,
+) -> NoReturn:
     """Be the session of ``scenario`` and end as its payload ends; an error is a line of JSON on stdout.
 
-    helper: path of the static program, "" for none. change: for the tests, which leave out one layer.
+    helper: path of the static program, "" for none. key: the fields of :class:`key_rules.Used`, or None.
+    change: for the tests, which leave out one layer.
     """
     if scenario == TIDYING:
         _tidy()
@@ -61,6 +68,8 @@ def main(scenario: str, helper: str, change: Callable[[Plan], Plan] = _same) -> 
         process.close_from(3)
         account = Account.current(os.environb)
         policy = store.load(account.name, account.groups)
+        if key is not None and (name := keyed.match(policy, [key_rules.Used.of(key)])):
+            policy = keyed.of_key(policy, name)
         calls.resolve()
         for name in _CODECS:
             codecs.lookup(name)

@@ -6,10 +6,14 @@ import os
 import pwd
 import subprocess
 import sys
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ssh2container.errors import Refusal
+from ssh2container.plan.choice import VARIABLE
 from ssh2container.policy.cold import PYTHON
+
+if TYPE_CHECKING:
+    from ssh2container.policy.key_rules import Used
 
 PLACE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 """The directory that holds the package: a session imports from here and from the system's Python."""
@@ -19,7 +23,7 @@ _PROGRAM = """
 import sys
 sys.path[:0] = [{place!r}]
 from ssh2container.admin.verify import session
-session.main({scenario!r}, {helper!r})
+session.main({scenario!r}, {helper!r}, key={key!r})
 """
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -30,10 +34,13 @@ class Starter:
     """Starts sessions of one user.
 
     name: of the user; the caller has to be that user, or root. program: Python text that runs a scenario, for
-    the tests.
+    the tests. image: what the sessions choose of the policy's images, "" for nothing. key: with which they
+    log in, or None.
     """
 
-    def __init__(self, name: str, program: str = _PROGRAM) -> None:
+    def __init__(
+        self, name: str, program: str = _PROGRAM, *, image: str = "", key: Used | None = None
+    ) -> None:
         try:
             self.entry = pwd.getpwnam(name)
         except KeyError:
@@ -43,6 +50,8 @@ class Starter:
                 f"cannot verify {name}", "only root and the user can", f"run as root: verify {name}"
             )
         self._program = program
+        self._image = {VARIABLE.decode(): image} if image else {}
+        self._key = None if key is None else key.fields()
 
     def start(
         self, scenario: str, *, stdin: Stream, stdout: Stream, stderr: Stream = subprocess.PIPE
@@ -62,7 +71,7 @@ class Starter:
                 sys.executable or PYTHON,
                 "-IB",
                 "-c",
-                self._program.format(place=PLACE, scenario=scenario, helper=helper),
+                self._program.format(place=PLACE, scenario=scenario, helper=helper, key=self._key),
             ],
             stdin=stdin,
             stdout=stdout,
@@ -77,6 +86,7 @@ class Starter:
                 "SHELL": entry.pw_shell,
                 "PATH": _PATH,
                 "LANG": "C.UTF-8",
+                **self._image,
             },
             **change,
         )

@@ -72,9 +72,11 @@ def _with_limits(function: _Function) -> _Function:
     help=f"""Import SOURCE as the image NAME.
 
     SOURCE is {kinds()}. NAME may be a digest: oci:DIR@sha256:DIGEST.
+
+    Exit status: 0 imported, 125 it could not be.
     """,
 )
-@click.argument("name")
+@click.argument("name", shell_complete=completing.images)
 @click.argument("origin", metavar="SOURCE")
 @click.option("--authfile", type=click.Path(dir_okay=False), help="Credentials for the registry.")
 @click.option("--partition", type=int, default=0, help="Of a disk image, take this partition.")
@@ -145,7 +147,10 @@ def bootstrap_(
     max_entries: int,
     range_: bool,
 ) -> None:
-    """Make an image from a distribution's own packages, such as debian:bookworm or ubuntu:noble."""
+    """Make an image from a distribution's own packages, such as debian:bookworm or ubuntu:noble.
+
+    Exit status: 0 made, 125 it could not be.
+    """
     packages = tuple(word for given in include for word in given.split(",") if word)
     source = bootstrap.Bootstrap(distribution, include=packages, variant=variant, mirror=mirror)
     _bring(name or distribution, source, Limits(max_size, max_entries), range_=range_)
@@ -169,7 +174,10 @@ def build(
     max_entries: int,
     range_: bool,
 ) -> None:
-    """Make an image from this host's own programs and what they need (20 to 25 MB)."""
+    """Make an image from this host's own programs and what they need (20 to 25 MB).
+
+    Exit status: 0 made, 125 it could not be.
+    """
     del what
     source = host_tools.HostTools(extra, only=only)
     _bring(name, source, Limits(max_size, max_entries), range_=range_)
@@ -182,7 +190,10 @@ def build(
 )
 @click.option("--gc/--no-gc", "collect_", default=True, help="Remove old versions that nobody needs.")
 def update_(names: tuple[str, ...], *, everything: bool, collect_: bool) -> None:
-    """Rebuild the images NAME... from where they came from; running sessions keep theirs."""
+    """Rebuild the images NAME... from where they came from; running sessions keep theirs.
+
+    Exit status: 0 done, 1 one failed, or a NAME cannot be updated, 125 there is no such image.
+    """
     store = Store()
     if bool(names) == everything:
         raise click.UsageError("give names, or --all")
@@ -206,7 +217,10 @@ def update_(names: tuple[str, ...], *, everything: bool, collect_: bool) -> None
 @click.command("range", cls=RootCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=completing.images)
 def range_(names: tuple[str, ...]) -> None:
-    """Make the trees of the images NAME... for sessions with a range of ids (each takes the size again)."""
+    """Make the trees of the images NAME... for sessions with a range of ids (each takes the size again).
+
+    Exit status: 0 made, 125 there is no such image.
+    """
     store = Store()
     with progress() as tell:
         for name in names:
@@ -217,7 +231,13 @@ def range_(names: tuple[str, ...]) -> None:
 @click.command("edit", cls=RootCommand)
 @click.argument("name", shell_complete=completing.images)
 @click.argument("words", nargs=-1, metavar="[-- CMD...]")
-@click.option("--as", "result", metavar="NAME", help="Give the result this name (default: the same).")
+@click.option(
+    "--as",
+    "result",
+    metavar="NAME",
+    shell_complete=completing.images,
+    help="Give the result this name (default: the same).",
+)
 @click.option("--no-network", is_flag=True, help="Do not share the host's network.")
 @click.option("--yes", is_flag=True, help="Keep the changes without asking, if the status is 0.")
 def edit_(name: str, words: tuple[str, ...], *, result: str | None, no_network: bool, yes: bool) -> None:
@@ -227,8 +247,10 @@ def edit_(name: str, words: tuple[str, ...], *, result: str | None, no_network: 
     sessions keep the old version. Without a terminal, changes are kept only with --yes.
 
     If the name has moved to another version in the meantime, the result is kept beside it, under a name that
-    is printed, and the status is 1. If nothing is kept, the status is that of the shell or of CMD (127: there
-    is no CMD inside), or 1 if that was 0 and there were changes.
+    is printed.
+
+    Exit status: that of the shell or of CMD where nothing is kept; 0 kept, or nothing was changed, 1 changes
+    were not kept, or not under the name, 125 there is no such image, 127 there is no CMD inside.
     """
 
     def decide(status: int, changes: list[str]) -> str:

@@ -20,7 +20,10 @@ from ssh2container.errors import printable
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(*, as_json: bool) -> None:
-    """List the images, and versions that only sessions or policies may still need."""
+    """List the images, and versions that only sessions or policies may still need.
+
+    Exit status: 0 listed.
+    """
     store = Store()
     versions = store.versions()
     rows = [(name, versions[digest]) for name, digest in store.names().items() if digest in versions]
@@ -54,7 +57,10 @@ def _row(store: Store, name: str, version: Version) -> tuple[str, ...]:
 @click.argument("name", shell_complete=completing.images)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info_(name: str, *, as_json: bool) -> None:
-    """Show where the image NAME came from and what a session in it gets."""
+    """Show where the image NAME came from and what a session in it gets.
+
+    Exit status: 0 shown, 125 there is no such image.
+    """
     store = Store()
     version = store.version(name)
     names = [n for n, digest in store.names().items() if digest == version.digest]
@@ -111,7 +117,10 @@ def rm(names: tuple[str, ...], *, force: bool) -> None:
 @click.command("gc", cls=RootCommand)
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def gc(*, dry_run: bool) -> None:
-    """Remove versions that no name, no policy and no session needs."""
+    """Remove versions that no name, no policy and no session needs.
+
+    Exit status: 0 done.
+    """
     report_collected(collect(Store(), dry_run=dry_run), quiet=False, dry_run=dry_run)
 
 
@@ -120,7 +129,10 @@ def gc(*, dry_run: bool) -> None:
 @click.option("--repair", is_flag=True, help="Rewrite the records that logins read.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(names: tuple[str, ...], *, repair: bool, as_json: bool) -> None:
-    """Compare every file of the images NAME... (default: all) with what was imported."""
+    """Compare every file of the images NAME... (default: all) with what was imported.
+
+    Exit status: 0 all are as imported, 1 one has changed, 125 there is no such image.
+    """
     store = Store()
     chosen = [store.version(name) for name in names] or list(store.versions().values())
     found = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -12,15 +13,14 @@ from ssh2container.admin.policy.compile import compiler
 from ssh2container.admin.policy.yaml.problems import PolicyError, Problem
 from ssh2container.errors import Refusal, SessionError
 from ssh2container.plan.insider import SET_ID, of_root
-from ssh2container.policy import layers, rules, store
+from ssh2container.policy import images, key_rules, keyed, layers, rules, store
 from ssh2container.policy.filters import INIT, SYS_BOOT
-from ssh2container.policy.merge import merge
-from ssh2container.policy.policy import Policy, Seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ssh2container.policy.layers import Part
+    from ssh2container.policy.policy import Policy, Seccomp
     from ssh2container.policy.store import Places
 
     Advance = Callable[[str], None]
@@ -111,7 +111,7 @@ def build_filters(built: Built, places: Places) -> None:
         # Which of them a login needs depends on how the sources are mounted then.
         wanted[policy.seccomp, frozenset(), 0] = None
         wanted[policy.seccomp, frozenset(), stat.S_ISGID] = None
-        if policy.ranged:
+        if any(one.ranged for one in images.choices(policy)):
             wanted[INIT, of_root(policy) & SYS_BOOT, 0] = None
             wanted[policy.seccomp, of_root(policy), 0] = None
             wanted[policy.seccomp, of_root(policy), SET_ID] = None
@@ -127,23 +127,31 @@ def build_filters(built: Built, places: Places) -> None:
 def policies(places: Places) -> Iterator[Policy]:
     """Yield the policies of each user with a file, of a member of each group alone, and of a member of none.
 
-    Those that are not valid are left out.
+    Those of their keys follow each of them. Those that are not valid are left out.
     """
     for below in ("users", "groups"):
         for name in compiler.names_in(f"{places.configuration}/{below}"):
             try:
                 groups = _groups(name) if below == "users" else (name,)
                 user = name if below == "users" else NOBODY
-                yield store.load(user, groups, places, _silent)
+                yield from _every(store.load(user, groups, places, _silent))
             except Refusal:
                 continue
     try:
-        parts = [compiler.part(name, places) for name in ("defaults", "enforced")]
-        policy = Policy(*merge([layer for part in parts for layer in part.layers]))
+        made = [compiler.part(name, places).layers for name in ("defaults", "enforced")]
+        policy = store.merged(*made)
         rules.require(policy)
     except Refusal:
         return
+    yield from _every(policy)
+
+
+def _every(policy: Policy) -> Iterator[Policy]:
+    """Yield a policy, and those of its keys that are valid."""
     yield policy
+    for name in policy.values[key_rules.KEY]:
+        with contextlib.suppress(Refusal):
+            yield keyed.of_key(policy, name)
 
 
 def _silent(_: str) -> None:

@@ -9,8 +9,10 @@ from ssh2container.admin.policy import sums
 from ssh2container.admin.policy.compile import loader
 from ssh2container.admin.policy.schema.settings import POLICY, SITE
 from ssh2container.admin.policy.yaml import files
+from ssh2container.admin.policy.yaml.nodes import Scalar
 from ssh2container.admin.policy.yaml.problems import PolicyError, Problem, did_you_mean, quoted
 from ssh2container.policy import layers
+from ssh2container.policy.key_rules import KEY
 from ssh2container.policy.layers import Part, identity_of
 
 TYPE_CHECKING = False
@@ -48,7 +50,9 @@ def part(name: str, places: Places) -> Part:
     if chain.problems:
         raise PolicyError(chain.problems)
     built_in = (BUILT_IN,) if name == "defaults" else ()
-    return Part(exists, tuple(chain.sources.items()), (*built_in, *chain.layers))
+    # All sights of a file: one that was seen to change makes the part stale.
+    sources = dict.fromkeys((*chain.sources.items(), *chain.of_rules.items()))
+    return Part(exists, tuple(sources), (*built_in, *chain.layers))
 
 
 def profile_layers(source: Source, loaded: Loaded, places: Places) -> tuple[list[Layer], list[Problem]]:
@@ -132,11 +136,16 @@ def make_directories(directory: str, places: Places) -> None:
 
 
 class _Chain:
-    """A file and its profiles, each once, in the order in which they apply."""
+    """A file and its profiles, each once, in the order in which they apply.
 
-    def __init__(self, places: Places) -> None:
+    of_key: whether it is the policy of a key, which has no ``keys`` itself. of_rules: the sources of those.
+    """
+
+    def __init__(self, places: Places, *, of_key: bool = False) -> None:
         self.places = places
+        self.of_key = of_key
         self.sources: dict[str, Identity | None] = {}
+        self.of_rules: dict[str, Identity | None] = {}
         self.layers: list[Layer] = []
         self.problems: list[Problem] = []
 
@@ -156,7 +165,29 @@ class _Chain:
                 self._problem(source, place, f"the profiles extend each other in a circle: {circle}")
             else:
                 self._profile(source, profile, place, way)
-        self.layers.append(loaded.layer)
+        self.layers.append(self._with_policies(source, loaded.layer))
+
+    def _with_policies(self, source: Source, layer: Layer) -> Layer:
+        """Return a file's layer with the layers of the profiles that its ``keys`` name."""
+        file, drops, values, lines = layer
+        if not values.get(KEY):
+            return layer
+        if self.of_key:
+            place = Scalar("", lines[KEY], 1)
+            self._problem(source, place, f"{KEY} in a profile that the policy of a key extends")
+            return layer
+        made = {}
+        for name, (*rule, profiles, _) in values[KEY].items():
+            chain = _Chain(self.places, of_key=True)
+            for profile in profiles:
+                chain._profile(source, profile, Scalar("", lines[f"{KEY}.{name}"], 1), ())
+            for path, seen in chain.sources.items():
+                # Of a file that changes meanwhile the first sight: then the part is stale.
+                self.of_rules.setdefault(path, seen)
+            known = {problem.key() for problem in self.problems}
+            self.problems += [problem for problem in chain.problems if problem.key() not in known]
+            made[name] = (*rule, profiles, tuple(chain.layers))
+        return file, drops, {**values, KEY: made}, lines
 
     def _profile(self, source: Source, profile: str, place: Node, way: tuple[str, ...]) -> None:
         for directory in (f"{self.places.configuration}/profiles", self.places.shipped):

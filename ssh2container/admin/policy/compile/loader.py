@@ -162,6 +162,11 @@ class _Reader:
         return kept
 
     def _write(self, setting: Setting, value: Any, key: Scalar) -> None:  # noqa: ANN401
+        if setting.rival:
+            self.drops.append((setting.rival, None))
+            if setting.rival in self.lines:
+                there = f"{quoted(setting.rival)} of line {self.lines[setting.rival]}"
+                self.report.fail(key, f"{quoted(setting.key)} beside {there}", "one of them")
         self.values[setting.key] = value
         self.lines[setting.key] = key.line
 

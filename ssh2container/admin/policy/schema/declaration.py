@@ -25,9 +25,11 @@ class Setting:
     section: the heading in the reference.
     supported: True, False, or the words that this version supports.
     mapping: for a key that may also be a map, the value that a map gives it.
+    rival: the key that decides the same in another way: a file has one of the two, which takes the place of
+    both in weaker files, "" for none.
     """
 
-    __slots__ = ("default", "doc", "example", "key", "kind", "mapping", "section", "supported")
+    __slots__ = ("default", "doc", "example", "key", "kind", "mapping", "rival", "section", "supported")
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Setting:
         *,
         supported: bool | tuple[Any, ...] = True,
         mapping: Any = None,
+        rival: str = "",
     ) -> None:
         self.key = key
         self.kind = kind
@@ -47,6 +50,7 @@ class Setting:
         self.example = example
         self.supported = supported
         self.mapping = mapping
+        self.rival = rival
         self.section = ""
         if self.words():
             kind.allowed = " | ".join(kind.write(word) for word in self.words())

@@ -19,6 +19,7 @@ from ssh2container.admin.policy.schema.keys import (
     limits,
     network,
     record,
+    schedule,
     site,
 )
 
@@ -33,6 +34,7 @@ POLICY = Language(
         "Confinement": confinement.SETTINGS,
         "Record": record.SETTINGS,
         "Hooks": hooks.SETTINGS,
+        "Schedule": schedule.SETTINGS,
     }
 )
 """The keys of defaults.yaml, groups/*.yaml, users/*.yaml, enforced.yaml and profiles."""

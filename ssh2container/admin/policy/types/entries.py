@@ -10,7 +10,7 @@ from ssh2container.admin.policy.types import lists
 from ssh2container.admin.policy.types.kinds import INVALID, Entries, Kind, Report, flow
 from ssh2container.admin.policy.types.numbers import Count
 from ssh2container.admin.policy.types.scalars import Text
-from ssh2container.admin.policy.yaml.nodes import Mapping, Node, Scalar
+from ssh2container.admin.policy.yaml.nodes import Mapping, Node, Scalar, Sequence
 from ssh2container.admin.policy.yaml.problems import did_you_mean, quoted
 
 TYPE_CHECKING = False
@@ -116,6 +116,22 @@ class ListOf(Items):
 
     def entry_schema(self) -> dict[str, Any]:
         return self.kind.schema()
+
+
+class ImageNames(ListOf):
+    """A list of images, of which there is one at least."""
+
+    def read(self, node: Node, report: Report) -> Any:
+        found = super().read(node, report)
+        if found == {} and isinstance(node, Sequence) and not node.items:
+            return report.fail(
+                node, "an empty list", self.allowed, "a session has an image; write image: host"
+            )
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        entry = self.entry_schema()
+        return {"anyOf": [entry, {"type": "array", "items": entry, "minItems": 1}]}
 
 
 class Environment(Entries):

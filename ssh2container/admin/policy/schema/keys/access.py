@@ -6,6 +6,7 @@ from ssh2container.admin.policy.schema.declaration import Setting
 from ssh2container.admin.policy.types.commands import Commands, FlagOrProgram, Program
 from ssh2container.admin.policy.types.entries import ListOf
 from ssh2container.admin.policy.types.hours import Hours, Moment
+from ssh2container.admin.policy.types.keys import Keys
 from ssh2container.admin.policy.types.numbers import Octal
 from ssh2container.admin.policy.types.scalars import Choice, Flag, Optional, Path, Text
 
@@ -45,6 +46,24 @@ SETTINGS = [
         "Where sshd looks for the user's keys: host is where sshd_config says, home also "
         "~/.ssh/authorized_keys of the kept home, which the user writes inside (ssh-copy-id).",
         "authorized_keys: home",
+    ),
+    Setting(
+        "keys",
+        Keys(),
+        {},
+        "What a public key or a certificate has for a policy: that of the user, and upon it the profiles of "
+        "its rule.",
+        'keys: [{fingerprint: "SHA256:TDGS1xGvIVHUvuEzW4YH8dMYXGrMYyKZ8lF1Ku9YAVA", extends: [borg-append]}]',
+    ),
+    Setting(
+        "access.command",
+        Optional(
+            Program(Text("a text", r"[^\0]+", specific=True), "a command line | a list of its words"), "none"
+        ),
+        None,
+        "What runs whatever a client asks for, which is then in SSH_ORIGINAL_COMMAND, as with sshd's "
+        "ForceCommand; none runs what it asks for.",
+        "access: {command: [borg, serve, --append-only, --restrict-to-path, /backup]}",
     ),
     Setting(
         "access.interactive",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ssh2container.admin.policy.schema import compose
 from ssh2container.admin.policy.schema.declaration import Setting
+from ssh2container.admin.policy.types.entries import ImageNames
 from ssh2container.admin.policy.types.scalars import Choice, Optional, Path, Text, Words
 from ssh2container.admin.policy.types.systems import FlagOrPath, Signal
 
@@ -16,6 +17,15 @@ SETTINGS = [
         "host",
         "The root file system of the session; host is the host's own /usr, read-only.",
         "image: debian:12",
+        rival="images",
+    ),
+    Setting(
+        "images",
+        ImageNames(Text("host, or [REGISTRY/]NAME[:TAG][@DIGEST]", IMAGE)),
+        {},
+        "The images of which a login chooses one, in place of image; the first is what it has without.",
+        "images: [debian:12, alpine:3]",
+        rival="image",
     ),
     Setting(
         "hostname",

@@ -1,0 +1,1 @@
+"""Forgetting accounts: who is meant, what is still held of them, and removing or archiving it."""

@@ -1,0 +1,1 @@
+"""Jobs at times: cron's fields, and what systemd and cron are given of them."""

@@ -1,0 +1,152 @@
+"""Clients that choose one of a policy's images, by real sshd: SetEnv, the first word, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.client import Client
+from support.host import processes, run, until
+from support.login import login
+from support.material import busybox_tree
+from support.sshd import SUBSYSTEM, Server
+from support.syslog import Syslog
+from support.users import MakeUser, User
+
+CONTROL = "/usr/bin/ssh2containerctl"
+WHICH = "cat /which"
+
+
+@pytest.fixture(scope="module")
+def pair(module_directory: Callable[[str], Path]) -> Iterator[tuple[str, str]]:
+    """Two images, which say in /which what they are."""
+    place = f"s2c-test-{os.getpid()}-{secrets.token_hex(3)}"
+    names = f"{place}/one:1", f"{place}/two:2"
+    for name in names:
+        word = name.rpartition("/")[2].partition(":")[0]
+        tree = busybox_tree(str(module_directory(word)))
+        Path(tree, "which").write_text(word + "\n", encoding="ascii")
+        run([CONTROL, "image", "import", name, tree]).ok()
+    yield names
+    run([CONTROL, "image", "rm", "--force", *names]).ok()
+
+
+@pytest.fixture
+def chooser(make_user: MakeUser, pair: tuple[str, str]) -> User:
+    return make_user(f"images: [{', '.join(pair)}]\n")
+
+
+@pytest.fixture
+def client(make_sshd: Callable[..., Server], chooser: User) -> Client:
+    return make_sshd(SUBSYSTEM + "AcceptEnv SSH2CONTAINER_IMAGE\n").client(chooser)
+
+
+def by_variable(name: str) -> tuple[str, str]:
+    return "-o", f"SetEnv=SSH2CONTAINER_IMAGE={name}"
+
+
+def test_the_first_is_the_default(client: Client) -> None:
+    assert client.box(WHICH).ok().text == "one\n"
+
+
+def test_by_the_variable(client: Client, pair: tuple[str, str]) -> None:
+    for name in ("two", "two:2", pair[1]):
+        assert client.ssh(*by_variable(name), "box", WHICH).ok().text == "two\n"
+
+
+def test_by_the_first_word(client: Client, pair: tuple[str, str]) -> None:
+    for name in ("two", "two:2", pair[1]):
+        assert client.box(f"image={name} {WHICH}").ok().text == "two\n"
+    assert client.ssh(*by_variable("two"), "box", f"image=one {WHICH}").ok().text == "one\n"
+    assert client.box("image=two", b"cat /which; echo $0\n").ok().text == "two\n-sh\n"
+
+
+def test_an_assignment_with_a_quote_stays_the_shells(client: Client) -> None:
+    assert client.box(f"image='two'; echo $image; {WHICH}").ok().text == "two\none\n"
+
+
+@pytest.mark.parametrize("name", ["three", "host", "../one", "two:3"])
+def test_what_is_not_in_the_list_is_refused_with_the_list(
+    client: Client, name: str, pair: tuple[str, str]
+) -> None:
+    for done in (client.box(f"image={name} {WHICH}"), client.ssh(*by_variable(name), "box", WHICH)):
+        assert done.status == 126
+        assert not done.out
+        assert done.errors.count("\n") == 1
+        assert f"choose one of: {', '.join(pair)}" in done.errors
+
+
+def test_transfers_have_the_default_or_the_variables(client: Client, tmp_path: Path) -> None:
+    for options, word in (((), "one"), (by_variable("two"), "two")):
+        client.sftp(f"get /which {tmp_path}/by-sftp", options=options).ok()
+        client.scp("-O", *options, "box:/which", f"{tmp_path}/by-scp").ok()
+        for name in ("by-sftp", "by-scp"):
+            assert (tmp_path / name).read_text(encoding="ascii") == f"{word}\n"
+
+
+def test_a_policy_with_one_image_looks_at_nothing(
+    make_sshd: Callable[..., Server], make_user: MakeUser, pair: tuple[str, str]
+) -> None:
+    user = make_user(f"image: {pair[0]}\n")
+    client = make_sshd(SUBSYSTEM + "AcceptEnv SSH2CONTAINER_IMAGE\n").client(user)
+    shown = client.ssh(*by_variable("two"), "box", "image=two; echo $image; cat /which").ok().text
+    assert shown == "two\none\n"
+
+
+def test_the_audit_trail_says_which_and_how(
+    client: Client, chooser: User, pair: tuple[str, str], syslog: Syslog
+) -> None:
+    client.box(f"image=two {WHICH}").ok()
+    client.box("image=three true")
+    lines = [line for line in syslog.of(chooser.name) if "event=" in line]
+    opened = next(line for line in lines if "event=open" in line)
+    for field in (f'image="{pair[1]}"', 'image_choice="command"', f'command="{WHICH}"'):
+        assert field in opened
+    refused = next(line for line in lines if "event=refused" in line)
+    assert 'step="image"' in refused
+    assert "image_choice" not in refused
+    assert ' image="' not in refused
+
+
+def test_a_shared_container_is_of_one_image(make_user: MakeUser, pair: tuple[str, str]) -> None:
+    """A second login with another choice gets another container, and one with the same joins."""
+    user = make_user(f"images: [{', '.join(pair)}]\ncontainer_per: user\nlinger: 1h\nstop_grace_period: 1s\n")
+    script = "cat /which; exec busybox readlink /proc/self/ns/pid"
+    try:
+        found = [
+            login(user, "-c", f"{word}{script}").ok().text.split()
+            for word in ("", "image=two ", "", "image=two ")
+        ]
+        assert [word for word, _ in found] == ["one", "two", "one", "two"]
+        assert found[0] == found[2]
+        assert found[1] == found[3]
+        assert found[0][1] != found[1][1]
+        listed = json.loads(run([CONTROL, "sessions", "--json", user.name]).ok().text)
+        assert sorted(one["image"] for one in listed["containers"]) == list(pair)
+    finally:
+        run([CONTROL, "kill", "--user", user.name, "--grace", "3"]).ok()
+        until(lambda: not processes(user.uid), "the containers are gone")
+
+
+def test_the_verbs_look_at_all_of_them(make_user: MakeUser, pair: tuple[str, str]) -> None:
+    user = make_user(f"images: [{', '.join(pair)}]\n")
+    for options, name in (((), pair[0]), (("--image", "two"), pair[1])):
+        told = json.loads(run([CONTROL, "explain", "--json", *options, user.name]).ok().text)
+        assert told["image"]["name"] == name
+        assert told["status"] == 0
+    assert run([CONTROL, "explain", "--image", "three", user.name]).status == 126
+    tried = run([CONTROL, "try", "--user", user.name, "--image", "two", "--", WHICH]).ok()
+    assert tried.text == "two\n"
+    refused = run([CONTROL, "image", "rm", pair[1]])
+    assert refused.status == 125
+    assert f"{user.policy_file}:1 names it" in refused.errors
+    gone = make_user(f"images: [{pair[0]}, s2c-test/not-there]\n")
+    checked = run([CONTROL, "check", gone.policy_file])
+    assert "s2c-test/not-there is not installed" in checked.text + checked.errors
+    shown = run([CONTROL, "show", gone.name])
+    assert "in the image s2c-test/not-there is refused" in shown.errors
+    assert "image: host" not in shown.text
