@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from ssh2container.errors import EXIT_NOT_FOUND, EXIT_OURS, EXIT_REFUSED
 
-DONE, AMISS, USAGE, PROBLEM = range(4)
+DONE, AMISS, USAGE = range(3)
+PROBLEM = 2
+"""As of wrong usage, so that what watches a host takes either as critical."""
 MEANINGS = {
     DONE: "done, and nothing is wrong",
     AMISS: "errors, warnings or differences were found, or a part of it failed",
-    USAGE: "wrong usage; nothing was done",
-    PROBLEM: "a problem was found: a way around the login shell is open, or logins fail",
-    EXIT_OURS: "it could not be done: a container could not be made, what was named is not there, or only"
+    USAGE: "wrong usage, and nothing was done; where a verb's help says so, a problem was found: a way around"
+    " the login shell is open, or logins fail",
+    EXIT_OURS: "it could not be done: a container could not be made, who was named is not there, or only"
     " root may",
     EXIT_REFUSED: "refused: by a policy, for want of a valid one, or for the sake of safety",
-    EXIT_NOT_FOUND: "there is no such program inside",
+    EXIT_NOT_FOUND: "there is no such program inside, or no such image or tool",
 }
 """Status -> what it means, whichever verb ends with it."""
 ANYWHERE = (DONE, USAGE, EXIT_OURS, EXIT_REFUSED)

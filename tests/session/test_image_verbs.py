@@ -117,5 +117,5 @@ def test_sizes_and_choices_are_checked_with_a_hint(tmp_path: Path) -> None:
     done = run([CONTROL, "image", "import", "--max-size", "1k", "x", busybox_tree(str(tmp_path / "t"))])
     assert done.status == 126
     assert "--max-size" in done.errors
-    assert run([CONTROL, "image", "info", "x"]).status == 125
+    assert run([CONTROL, "image", "info", "x"]).status == 127
     assert os.listdir("/var/lib/ssh2container/images/staging") == []

@@ -9,7 +9,6 @@ import click
 
 from ssh2container.admin.cli import completing, findings, output
 from ssh2container.admin.doctor.examine import examine
-from ssh2container.errors import SessionError
 
 SECTION = "The host"
 
@@ -32,11 +31,11 @@ def command(
 
     Each cause is reported once, with its consequences ("so:") and what to do ("do:").
 
-    Exit status: 0 only notes, or --exit-zero was given; 1 warnings, 3 problems, 125 there is no such
-    user, or only root may.
+    Exit status: 0 only notes, or --exit-zero was given; 1 warnings, 2 problems, 125 there is no such
+    user.
     """
     if os.geteuid() != 0:
-        raise SessionError("cannot examine this host", "the doctor looks into root's files", "run it as root")
+        raise click.UsageError("the doctor has to look into root's files: run it as root")
     if users and host_only:
         raise click.UsageError("--host examines no USER")
     with output.progress("examining") as advance:

@@ -20,7 +20,7 @@ PASSED_ON = (
 )
 _FURTHER = (
     "Each verb can also end with 2 and 125, and where a policy that it needs is not valid with 126; with"
-    " 1, 3 and 127 only where its help says so."
+    " 1 and 127 only where its help says so."
 )
 
 

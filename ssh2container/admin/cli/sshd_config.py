@@ -51,7 +51,7 @@ def command(
 ) -> None:
     """Print the sshd_config drop-in that the policies need.
 
-    Exit status: 0 done, 1 it failed, or there are warnings for --user, 3 a way around the shell is open to
+    Exit status: 0 done, 1 it failed, or there are warnings for --user, 2 a way around the shell is open to
     --user, 125 there is no such user.
     """
     if user:

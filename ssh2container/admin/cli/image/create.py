@@ -149,7 +149,7 @@ def bootstrap_(
 ) -> None:
     """Make an image from a distribution's own packages, such as debian:bookworm or ubuntu:noble.
 
-    Exit status: 0 made, 125 it could not be.
+    Exit status: 0 made, 127 no such distribution is known.
     """
     packages = tuple(word for given in include for word in given.split(",") if word)
     source = bootstrap.Bootstrap(distribution, include=packages, variant=variant, mirror=mirror)
@@ -176,7 +176,7 @@ def build(
 ) -> None:
     """Make an image from this host's own programs and what they need (20 to 25 MB).
 
-    Exit status: 0 made, 125 it could not be.
+    Exit status: 0 made, 127 this host has no such PROGRAM.
     """
     del what
     source = host_tools.HostTools(extra, only=only)
@@ -192,7 +192,7 @@ def build(
 def update_(names: tuple[str, ...], *, everything: bool, collect_: bool) -> None:
     """Rebuild the images NAME... from where they came from; running sessions keep theirs.
 
-    Exit status: 0 done, 1 one failed, or a NAME cannot be updated, 125 there is no such image.
+    Exit status: 0 done, 1 one failed, or a NAME cannot be updated, 127 there is no such image.
     """
     store = Store()
     if bool(names) == everything:
@@ -219,7 +219,7 @@ def update_(names: tuple[str, ...], *, everything: bool, collect_: bool) -> None
 def range_(names: tuple[str, ...]) -> None:
     """Make the trees of the images NAME... for sessions with a range of ids (each takes the size again).
 
-    Exit status: 0 made, 125 there is no such image.
+    Exit status: 0 made, 127 there is no such image.
     """
     store = Store()
     with progress() as tell:
@@ -250,7 +250,7 @@ def edit_(name: str, words: tuple[str, ...], *, result: str | None, no_network: 
     is printed.
 
     Exit status: that of the shell or of CMD where nothing is kept; 0 kept, or nothing was changed, 1 changes
-    were not kept, or not under the name, 125 there is no such image, 127 there is no CMD inside.
+    were not kept, or not under the name, 127 there is no such image, or no CMD inside.
     """
 
     def decide(status: int, changes: list[str]) -> str:

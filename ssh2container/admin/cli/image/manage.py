@@ -59,7 +59,7 @@ def _row(store: Store, name: str, version: Version) -> tuple[str, ...]:
 def info_(name: str, *, as_json: bool) -> None:
     """Show where the image NAME came from and what a session in it gets.
 
-    Exit status: 0 shown, 125 there is no such image.
+    Exit status: 0 shown, 127 there is no such image.
     """
     store = Store()
     version = store.version(name)
@@ -104,7 +104,7 @@ def info_(name: str, *, as_json: bool) -> None:
 def rm(names: tuple[str, ...], *, force: bool) -> None:
     """Remove the names NAME...; the files go as soon as no session runs in them.
 
-    Exit status: 0 done, 125 there is no such image, or a policy names it and --force is not given.
+    Exit status: 0 done, 125 a policy names it and --force is not given, 127 there is no such image.
     """
     store = Store()
     if not force:
@@ -131,7 +131,7 @@ def gc(*, dry_run: bool) -> None:
 def verify(names: tuple[str, ...], *, repair: bool, as_json: bool) -> None:
     """Compare every file of the images NAME... (default: all) with what was imported.
 
-    Exit status: 0 all are as imported, 1 one has changed, 125 there is no such image.
+    Exit status: 0 all are as imported, 1 one has changed, 127 there is no such image.
     """
     store = Store()
     chosen = [store.version(name) for name in names] or list(store.versions().values())

@@ -14,7 +14,7 @@ from ssh2container.admin.images.sources.source import Source
 from ssh2container.admin.images.store.staging import Staging
 from ssh2container.admin.images.unpack.rules import Limits
 from ssh2container.admin.images.unpack.streams import Defaults, Progress, Stream
-from ssh2container.errors import SessionError
+from ssh2container.errors import NotFound, SessionError
 from ssh2container.plan.environment import ROOT_PATH
 
 _SUITES = {
@@ -40,7 +40,7 @@ class Bootstrap(Source):
         super().__init__(reference)
         self._distribution, _, suite = reference.partition(":")
         if self._distribution not in _SUITES or not suite:
-            raise SessionError(
+            raise NotFound(
                 f"{reference} cannot be bootstrapped",
                 f"known are {', '.join(_SUITES)} with a suite, as in debian:bookworm",
                 "import other distributions from their images: docker://…",

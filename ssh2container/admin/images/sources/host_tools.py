@@ -20,7 +20,7 @@ from ssh2container.admin.images.store.staging import Staging
 from ssh2container.admin.images.tools import closure
 from ssh2container.admin.images.unpack.rules import Limits
 from ssh2container.admin.images.unpack.streams import Defaults, Progress, Stream
-from ssh2container.errors import SessionError
+from ssh2container.errors import NotFound, SessionError
 from ssh2container.plan.hours import LOCAL, ZONES
 
 PROGRAMS = """
@@ -102,9 +102,7 @@ class HostTools(Source):
         for program in self._extra:
             path = closure.which(program)
             if path is None:
-                raise SessionError(
-                    f"this host has no {program}", "", "install it or leave it out", step="image"
-                )
+                raise NotFound(f"this host has no {program}", "", "install it or leave it out", step="image")
             chosen.update(_expanded([path, *_DATA.get(os.path.basename(path), ())]))
         return chosen
 

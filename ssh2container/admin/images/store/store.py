@@ -32,7 +32,7 @@ from ssh2container.admin.images import ids, manifest, ownership
 from ssh2container.admin.images.store.staging import Staging, staged
 from ssh2container.admin.images.unpack import metadata
 from ssh2container.admin.images.unpack.streams import Defaults, Progress, Unpacked
-from ssh2container.errors import Refusal, SessionError
+from ssh2container.errors import NotFound, Refusal, SessionError
 from ssh2container.plan import image as reader
 
 TOLD = ("neutralised", "warnings")
@@ -103,7 +103,7 @@ class Store:
             target = os.path.realpath(reader.find_record(reference, self.path))
             matching = [v for v in versions.values() if v.hexadecimal == _version_of(target)]
         if len(matching) != 1:
-            raise SessionError(
+            raise NotFound(
                 f"there is no image {reference}" if not matching else f"{reference} is ambiguous",
                 "",
                 "ssh2containerctl image list shows what there is",
@@ -281,7 +281,7 @@ class Store:
                 os.unlink(f"{self.path}/{name}")
                 os.unlink(f"{self.path}/{name.replace('names/', 'origins/', 1)}")
         except FileNotFoundError:
-            raise SessionError(f"there is no image {reference}", step="image") from None
+            raise NotFound(f"there is no image {reference}", step="image") from None
 
     def update_info(self, version: Version) -> None:
         """Write ``version.info`` and the record anew, atomically."""

@@ -91,4 +91,4 @@ class _Command(Text):
     """What a client would ask for; a shell of the session's reads it where the policy allows any command."""
 
     def __init__(self) -> None:
-        super().__init__("a command", r"(?s).*\S.*")
+        super().__init__("a command", r"[\s\S]*\S[\s\S]*")
