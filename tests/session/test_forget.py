@@ -416,7 +416,7 @@ def test_on_a_terminal_it_asks_and_no_is_no(make_person: Callable[..., Person]) 
         (("no-such-user-here",), 1, "no user 'no-such-user-here': there is no such account, and nothing"),
         (("../../etc/passwd",), 1, "no account can have that name"),
         (("4000000",), 1, "no user 'uid 4000000'"),
-        (("root",), 0, ""),
+        (("root", "--dry-run"), 0, ""),
         (("0",), 126, "it is root's"),
         ((), 2, "name USERs, or --gone"),
         (("someone", "--gone"), 2, "name USERs, or --gone"),
