@@ -49,7 +49,10 @@ def test_two_users_and_what_each_used(make_user: MakeUser, syslog: Syslog, tmp_p
     assert (found["not_ended"], found["left_out"]) == (0, {"bad": 0, "forged": 0, "strange": 0})
 
 
-def test_a_session_that_runs_is_left_out_and_told(user: User, syslog: Syslog, tmp_path: pathlib.Path) -> None:
+def test_a_session_that_runs_is_left_out_and_told(
+    make_user: MakeUser, syslog: Syslog, tmp_path: pathlib.Path
+) -> None:
+    user = make_user("image: host\n")
     inside(user, "exit 0").ok()
     with live(user):
         found = used(syslog, tmp_path, user, ended=1)
