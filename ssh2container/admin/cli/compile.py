@@ -13,6 +13,7 @@ from ssh2container.admin.change import Change, carry_out
 from ssh2container.admin.cli import enrolment, output
 from ssh2container.admin.images.store.store import Store
 from ssh2container.admin.images.tools import transfers
+from ssh2container.admin.policy.at_rest import until_read
 from ssh2container.admin.policy.compile import build, compiler
 from ssh2container.admin.policy.yaml.problems import Problem
 from ssh2container.errors import SessionError, printable
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECTION = "Policies"
-
-_MOST_ROUNDS = 10
-"""How often limits are set anew for files that do not come to rest."""
 
 
 @click.command("compile", short_help="Compile the policies for fast logins.")
@@ -138,31 +136,11 @@ def _make_host_keys(*, quiet: bool) -> bool:
 
 
 def _renew_limits_until_read(*, quiet: bool) -> bool:
-    """Set the limits, and anew where a policy was edited meanwhile; return whether all hold.
-
-    systemd starts no unit a second time that is being started (systemd.unit(5), OnSuccess=), so whoever edits
-    then would wait for the next edit.
-    """
-    for _ in range(_MOST_ROUNDS):
-        before = _sources()
-        good = _renew_limits(quiet=quiet)
-        if _sources() == before:
-            return good
-    click.echo("ssh2containerctl: the policies' files change all the time: limits may be older", err=True)
-    return False
-
-
-def _sources() -> list[tuple[str, int, int]]:
-    """Return what tells one state of the policies' files from another."""
-    found = []
-    for place, _, names in os.walk(STANDARD.configuration):
-        for path in (place, *(f"{place}/{name}" for name in names)):
-            try:
-                status = os.stat(path)
-            except FileNotFoundError:
-                continue  # an editor's
-            found.append((path, status.st_ino, status.st_mtime_ns))
-    return sorted(found)
+    """Set the limits, and anew where a policy was edited meanwhile; return whether all hold."""
+    good, at_rest = until_read(lambda: _renew_limits(quiet=quiet))
+    if not at_rest:
+        click.echo("ssh2containerctl: the policies' files change all the time: limits may be older", err=True)
+    return good and at_rest
 
 
 def _renew_limits(*, quiet: bool) -> bool:

@@ -11,6 +11,7 @@ from ssh2container.admin.accounts import drop_in, enable
 from ssh2container.admin.change import Change, WriteFile, carry_out
 from ssh2container.admin.cli import completing, enrolment, findings, output
 from ssh2container.admin.doctor.sshd import judge
+from ssh2container.admin.policy.at_rest import until_read
 from ssh2container.admin.sshd import DROP_IN
 from ssh2container.admin.sshd.effective import binary, effective
 from ssh2container.errors import SessionError
@@ -63,18 +64,26 @@ def command(
         sys.exit(findings.show(list(judged), as_json=as_json))
     if refresh and not write and (binary() is None or not drop_in.exists() or not drop_in.is_ours()):
         return
-    text = enable.rendered(force_command=force_command)
     if not write and not refresh:
-        click.echo(text, nl=False)
+        click.echo(enable.rendered(force_command=force_command), nl=False)
         return
+
+    def put_in_place() -> bool:
+        _write(enable.rendered(force_command=force_command), force=force)
+        return True
+
     try:
-        _write(text, reload=reload, force=force)
+        _, at_rest = until_read(put_in_place)
+        enrolment.offer_reload(wanted=reload)
     except SessionError as error:
         output.failure(error)
         sys.exit(1)
+    if not at_rest:
+        click.echo("ssh2containerctl: the policies' files change all the time: it may be older", err=True)
+        sys.exit(1)
 
 
-def _write(text: str, *, reload: bool, force: bool) -> None:
+def _write(text: str, *, force: bool) -> None:
     """Put the drop-in in place and say what happened."""
     if binary() is None:
         raise SessionError(
@@ -91,4 +100,3 @@ def _write(text: str, *, reload: bool, force: bool) -> None:
             "/etc/ssh/sshd_config.d/*.conf",
             err=True,
         )
-    enrolment.offer_reload(wanted=reload)
