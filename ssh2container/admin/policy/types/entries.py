@@ -78,7 +78,8 @@ class Items(Entries):
                 continue
             key = self.key(value)
             if key in entries:
-                report.fail(item, f"{quoted(key)} is listed twice", hint="keep one of them")
+                found = self.repeated(key, entries[key][1], item)
+                report.fail(item, found, hint="keep one of them")
                 continue
             entries[key] = (value, item)
         return entries
@@ -90,6 +91,10 @@ class Items(Entries):
     def key(self, value: Any) -> str:
         """Return what makes an entry the same as one of a lower layer."""
         return str(value)
+
+    def repeated(self, key: str, first: Node, second: Node) -> str:
+        """Say that two entries of one list have the same key."""
+        return f"{quoted(key)} is listed twice"
 
     def entry_schema(self) -> dict[str, Any]:
         """Return one entry as JSON Schema."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import binascii
 
-from ssh2container.admin.policy.types import lists
 from ssh2container.admin.policy.types.entries import Fields, Items
 from ssh2container.admin.policy.types.kinds import INVALID, Report, flow
 from ssh2container.admin.policy.types.names import PROFILE_NAME
@@ -66,23 +65,8 @@ class Keys(Items):
             },
         )
 
-    def read(self, node: Node, report: Report) -> Any:
-        items = lists.entries(node, report, self.allowed, maps=True)
-        if items is None:
-            return INVALID
-        entries: dict[str, tuple[Any, Node]] = {}
-        for item in items:
-            value = self.entry(item, report)
-            if value is INVALID:
-                continue
-            key = self.key(value)
-            if key in entries:
-                first = entries[key][1]
-                found = f"{quoted(key)} has a rule in line {first.line} and in line {item.line}"
-                report.fail(item, found, hint="keep one of them")
-                continue
-            entries[key] = (value, item)
-        return entries
+    def repeated(self, key: str, first: Node, second: Node) -> str:
+        return f"{quoted(key)} has a rule in line {first.line} and in line {second.line}"
 
     def entry(self, node: Node, report: Report) -> Any:
         if not isinstance(node, Mapping):
