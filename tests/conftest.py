@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from support.client import Client
-from support.host import mount_table
+from support.host import mount_table, run
 from support.leaks import assert_nothing_left
 from support.ledger import CACHE, Ledger
 from support.outcome import VARIABLE
 from support.recorder import Recorder
-from support.sshd import SUBSYSTEM, Server
+from support.sshd import SFTP_SERVER, SUBSYSTEM, Server
 from support.syslog import Syslog
 from support.users import PLAIN, SHELL, MakeUser, User, Users
 
@@ -164,6 +164,18 @@ def server_directory(ledger: Ledger) -> Callable[[], str]:
         return directory
 
     return make
+
+
+@pytest.fixture(params=["with ForceCommand", "without"])
+def rest(request: pytest.FixtureRequest, server_directory: Callable[[], str]) -> Iterator[str]:
+    """The drop-in in one of its two forms, in a configuration with what each of them needs."""
+    directory = server_directory()
+    option = "--with-force-command" if request.param.startswith("with F") else "--without-force-command"
+    subsystem = "internal-sftp" if request.param.startswith("with F") else SFTP_SERVER
+    with open(f"{directory}/drop-in.conf", "w", encoding="utf-8") as file:
+        file.write(run(["ssh2containerctl", "sshd-config", option]).ok().text)
+    yield f"Include {directory}/drop-in.conf\nSubsystem sftp {subsystem}\n"
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

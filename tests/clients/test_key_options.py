@@ -23,18 +23,6 @@ GROUP = "ssh2container"
 MakeServer = Callable[..., Server]
 
 
-@pytest.fixture(params=["with ForceCommand", "without"])
-def rest(request: pytest.FixtureRequest, server_directory: Callable[[], str]) -> Iterator[str]:
-    """The drop-in in one of its two forms, in a configuration with what each of them needs."""
-    directory = server_directory()
-    option = "--with-force-command" if request.param.startswith("with F") else "--without-force-command"
-    subsystem = "internal-sftp" if request.param.startswith("with F") else SFTP_SERVER
-    with open(f"{directory}/drop-in.conf", "w", encoding="utf-8") as file:
-        file.write(run(["ssh2containerctl", "sshd-config", option]).ok().text)
-    yield f"Include {directory}/drop-in.conf\nSubsystem sftp {subsystem}\n"
-    shutil.rmtree(directory)
-
-
 @pytest.fixture
 def member(make_user: MakeUser) -> User:
     return make_user(PLAIN, groups=(GROUP,))

@@ -11,7 +11,7 @@ import pytest
 from support.client import ENVIRONMENT, Client
 from support.host import Done, run
 from support.ledger import Ledger, remove_path
-from support.sshd import SFTP_SERVER, Server
+from support.sshd import Server
 from support.syslog import Syslog
 from support.users import MakeUser, User
 
@@ -24,18 +24,6 @@ PROFILES = "/etc/ssh2container/profiles"
 MakeServer = Callable[..., Server]
 FORCED = "access: {command: \"sh -c 'echo forced; echo $SSH_ORIGINAL_COMMAND'\"}\nhostname: by-key\n"
 PASSWORD = "correct horse"  # noqa: S105 - of a user who is gone after the test
-
-
-@pytest.fixture(params=["with ForceCommand", "without"])
-def rest(request: pytest.FixtureRequest, server_directory: Callable[[], str]) -> Iterator[str]:
-    """The drop-in in one of its two forms, in a configuration with what each of them needs."""
-    directory = server_directory()
-    option = "--with-force-command" if request.param.startswith("with F") else "--without-force-command"
-    subsystem = "internal-sftp" if request.param.startswith("with F") else SFTP_SERVER
-    with open(f"{directory}/drop-in.conf", "w", encoding="utf-8") as file:
-        file.write(run(["ssh2containerctl", "sshd-config", option]).ok().text)
-    yield f"Include {directory}/drop-in.conf\nSubsystem sftp {subsystem}\n"
-    shutil.rmtree(directory)
 
 
 class Keyed:
