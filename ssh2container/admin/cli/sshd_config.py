@@ -68,12 +68,8 @@ def command(
         click.echo(enable.rendered(force_command=force_command), nl=False)
         return
 
-    def put_in_place() -> bool:
-        _write(enable.rendered(force_command=force_command), force=force)
-        return True
-
     try:
-        _, at_rest = until_read(put_in_place)
+        _, at_rest = until_read(lambda: _write(enable.rendered(force_command=force_command), force=force))
         enrolment.offer_reload(wanted=reload)
     except SessionError as error:
         output.failure(error)

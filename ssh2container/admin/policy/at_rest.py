@@ -7,7 +7,7 @@ policy then would wait for the next edit.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ssh2container.policy.store import STANDARD
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST_ROUNDS = 10
+T = TypeVar("T")
 
 
-def until_read(do: Callable[[], bool]) -> tuple[bool, bool]:
+def until_read(do: Callable[[], T]) -> tuple[T, bool]:
     """Do it, anew where a file was edited meanwhile; return what it said last, and whether the files rest."""
-    good = False
     for _ in range(_MOST_ROUNDS):
         before = _sources()
-        good = do()
-        if _sources() == before:
-            return good, True
-    return good, False
+        said = do()
+        at_rest = _sources() == before
+        if at_rest:
+            break
+    return said, at_rest
 
 
 def _sources() -> list[tuple[str, int, int]]:
