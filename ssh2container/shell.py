@@ -18,7 +18,7 @@ from ssh2container.run.launch import launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from typing import NoReturn
 
     from ssh2container.plan.make import Plan
@@ -31,7 +31,7 @@ _PATIENCE_S = 10.0
 
 def session(
     arguments: Sequence[bytes],
-    environment: Mapping[bytes, bytes],
+    environment: MutableMapping[bytes, bytes],
     load: Callable[[str, Sequence[str]], Policy] | None = None,
     start: Callable[[Plan, audit.Session], Monitor] = launch,
 ) -> Outcome:
@@ -67,9 +67,9 @@ def session(
             request = jobs.of_policy(request, account, policy)
             log.know(command=paths.fsdecode(request.command))
         if len(policy.values["images"]) > 1:
-            from ssh2container.plan import choice
+            from ssh2container.run import image_menu
 
-            request, policy, how = choice.settle(request, policy, environment)
+            request, policy, how = image_menu.settle(request, policy, environment)
             log.know(kind=request.kind, command=paths.fsdecode(request.command), image_choice=how)
         log.know(image=policy.image)
         registry.own.admit(policy)
@@ -110,7 +110,7 @@ def main(arguments: Sequence[bytes], *, launched: bool = False) -> NoReturn:
             1, (f"ssh2container {__version__}\n" if arguments == [b"--version"] else USAGE + "\n").encode()
         )
         os._exit(0)
-    environment: Mapping[bytes, bytes] = {}
+    environment: MutableMapping[bytes, bytes] = {}
     try:
         environment = process.handed_environment() if launched else os.environ
         process.close_from(3)

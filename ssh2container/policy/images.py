@@ -6,6 +6,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ssh2container.policy.policy import Policy
 
+MENU = "image_menu"
+"""The key that has a login at a terminal asked which one it is to have (``run.image_menu``)."""
+
 
 def of(policy: Policy) -> tuple[str, ...]:
     """Return all images that sessions may have, the default first."""

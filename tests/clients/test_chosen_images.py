@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
 from support.client import Client
 from support.host import processes, run, until
-from support.login import login
+from support.login import finish, login, start
 from support.material import busybox_tree
 from support.sshd import SUBSYSTEM, Server
 from support.syslog import Syslog
@@ -95,6 +98,86 @@ def test_a_policy_with_one_image_looks_at_nothing(
     client = make_sshd(SUBSYSTEM + "AcceptEnv SSH2CONTAINER_IMAGE\n").client(user)
     shown = client.ssh(*by_variable("two"), "box", "image=two; echo $image; cat /which").ok().text
     assert shown == "two\none\n"
+
+
+class TestTheMenu:
+    """A policy with ``image_menu`` asks on the terminal, and nobody else."""
+
+    @pytest.fixture
+    def chooser(self, make_user: MakeUser, pair: tuple[str, str]) -> User:
+        return make_user(f"images: [{', '.join(pair)}]\nimage_menu: true\n")
+
+    @pytest.mark.parametrize(
+        ("answers", "word"), [(("",), "one"), (("2",), "two"), (("three", "0", "two:2"), "two")]
+    )
+    def test_it_is_answered(
+        self,
+        client: Client,
+        chooser: User,
+        pair: tuple[str, str],
+        syslog: Syslog,
+        answers: tuple[str, ...],
+        word: str,
+    ) -> None:
+        with client.terminal() as child:
+            child.expect_exact(f"   1  {pair[0]}\r\n   2  {pair[1]}\r\n")
+            for answer in answers:
+                child.expect_exact(f"Enter for {pair[0]}: ")
+                child.sendline(answer)
+            child.sendline(f"PS1=; {WHICH}; exit 7")
+            child.expect_exact(f"$ {word}\r\n")
+            child.expect_exact(pexpect.EOF)
+            child.wait()
+        assert child.exitstatus == 7
+        opened = next(line for line in syslog.of(chooser.name) if "event=open" in line)
+        assert 'image_choice="menu"' in opened
+        assert f'image="{pair[0] if word == "one" else pair[1]}"' in opened
+
+    def test_who_does_not_answer_is_not_let_in(self, client: Client, chooser: User, syslog: Syslog) -> None:
+        for typed, why in (
+            ("\x04", "the terminal has no more input"),
+            ("\x03", "signal 2 asked this session to end"),
+            ("x\n" * 3, "none of 3 answers named one"),
+        ):
+            with client.terminal() as child:
+                child.expect_exact("Which one?")
+                child.send(typed)
+                child.expect_exact(f"ssh2container: no image was chosen: {why}")
+                child.expect_exact(pexpect.EOF)
+                child.wait()
+            assert child.exitstatus == 126
+        with client.terminal() as child:
+            child.expect_exact("Which one?")
+
+        def refused() -> int:
+            return sum("event=refused" in line and 'step="image"' in line for line in syslog.of(chooser.name))
+
+        until(lambda: refused() == 4, "the login ends whose client has gone")
+
+    def test_nobody_else_is_asked(self, client: Client, pair: tuple[str, str]) -> None:
+        shown = [
+            client.box(WHICH).ok(),
+            client.ssh("-T", "box", stdin=f"{WHICH}\n".encode()).ok(),
+            client.ssh("-tt", "box", WHICH).ok(),
+            client.ssh("-tt", *by_variable("one"), "box", stdin=f"{WHICH}; exit\n".encode()).ok(),
+        ]
+        for done in shown:
+            assert "one\n" in done.text.replace("\r", "")
+            assert "Which one?" not in done.text + done.errors
+            assert pair[1] not in done.text + done.errors
+        shown_to_all = run([CONTROL, "show", "--summary", client.user.name]).ok().text
+        assert f"(or, by choice from a menu, {pair[1]})" in shown_to_all
+
+    def test_standard_output_has_nothing_of_it(self, chooser: User) -> None:
+        """Without a terminal as standard error there is nobody to ask."""
+        master, slave = pty.openpty()
+        os.fchown(slave, chooser.uid, chooser.gid)
+        for stderr, word in ((slave, "two"), (subprocess.PIPE, "one")):
+            process = start(chooser, stdin=slave, stderr=stderr)
+            os.write(master, b"two\n" * (word == "two") + b"cat /which; exit\n")
+            assert finish(process).out == f"{word}\n".encode()
+        os.close(master)
+        os.close(slave)
 
 
 def test_the_audit_trail_says_which_and_how(

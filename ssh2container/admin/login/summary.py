@@ -14,6 +14,7 @@ from ssh2container.plan.greeting import spell, spell_size
 from ssh2container.plan.operations.limits import SetLimit
 from ssh2container.policy import devices
 from ssh2container.policy.hours import spell_hours, spell_moment
+from ssh2container.policy.images import MENU
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +95,8 @@ def _runs(policy: Policy, plan: Plan, images: Sequence[str]) -> str:
     of_what = "a whole system" if isinstance(plan.container.scope, whole.SystemScope) else "programs"
     image = plan.container.image.name
     others = [one for one in images if one != image]
-    choice = f" (or, by choice, {', '.join(others)})" if others else ""
+    way = "by choice from a menu" if policy.values[MENU] else "by choice"
+    choice = f" (or, {way}, {', '.join(others)})" if others else ""
     return f"{of_what} of the image {image}{choice} as {name}; {_WHOSE[policy.container_per]}"
 
 

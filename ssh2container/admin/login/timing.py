@@ -20,7 +20,7 @@ from ssh2container.run import order, scope
 from ssh2container.run.launch import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, MutableMapping, Sequence
     from typing import Any
 
     from ssh2container.kernel.script import Script
@@ -127,7 +127,7 @@ class _End(Operation):
 
 def session(
     arguments: Sequence[bytes],
-    environment: Mapping[bytes, bytes],
+    environment: MutableMapping[bytes, bytes],
     load: Callable[[str, Sequence[str]], Policy],
 ) -> Outcome:
     """Run ``shell.session`` under watch; the table is printed when the payload's program starts."""

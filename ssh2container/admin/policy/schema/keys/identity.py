@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssh2container.admin.policy.schema import compose
 from ssh2container.admin.policy.schema.declaration import Setting
 from ssh2container.admin.policy.types.entries import ImageNames
-from ssh2container.admin.policy.types.scalars import Choice, Optional, Path, Text, Words
+from ssh2container.admin.policy.types.scalars import Choice, Flag, Optional, Path, Text, Words
 from ssh2container.admin.policy.types.systems import FlagOrPath, Signal
 
 IMAGE = r"(?!.*\.\.)[a-z0-9][a-zA-Z0-9_.:/-]{0,254}(@sha256:[0-9a-f]{64})?"
@@ -26,6 +26,13 @@ SETTINGS = [
         "The images of which a login chooses one, in place of image; the first is what it has without.",
         "images: [debian:12, alpine:3]",
         rival="image",
+    ),
+    Setting(
+        "image_menu",
+        Flag(),
+        False,
+        "Whether a login at a terminal that has chosen none of several images is asked for one.",
+        "image_menu: true",
     ),
     Setting(
         "hostname",
