@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import click
-from rich.markup import escape
 
 from ssh2container.admin.cli import completing, output
 from ssh2container.admin.policy import diff, origins
@@ -38,11 +37,13 @@ def command(user: str, old: str, new: str, groups: tuple[str, ...], *, as_json: 
         sys.exit(1 if found else 0)
     out = output.console()
     for key, before, after in found:
-        out.print(f"[bold]{escape(printable(key))}[/]")
+        out.print(f"[bold]{output.escape(printable(key))}[/]")
         for sign, colour, row in (("-", "red", before), ("+", "green", after)):
             if row is not None:
                 line = f"{sign} {printable(row.value())}  "
-                out.print(f"[{colour}]{escape(line)}[/][dim]# {escape(printable(row.origin))}[/]")
+                out.print(
+                    f"[{colour}]{output.escape(line)}[/][dim]# {output.escape(printable(row.origin))}[/]"
+                )
     sys.exit(1 if found else 0)
 
 

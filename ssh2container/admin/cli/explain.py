@@ -6,8 +6,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
 
 from ssh2container.admin.account import advised
 from ssh2container.admin.cli import completing, moment, output, public_key
@@ -15,6 +13,8 @@ from ssh2container.admin.login import summary, verdict
 from ssh2container.errors import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ssh2container.policy.key_rules import Used
 
 SECTION = "Policies"
@@ -110,7 +110,7 @@ def _show(explained: dict[str, Any]) -> None:
         out.print(f"      with {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
     out.print("[bold]What its network reaches[/]")
     for one in explained["reach"]:
-        out.print(f"      {_plain(one['describe'])}  [dim]# {escape(one['key'])}[/]")
+        out.print(f"      {_plain(one['describe'])}  [dim]# {output.escape(one['key'])}[/]")
     if explained["meanwhile"]:
         out.print("[bold]Meanwhile the monitor will[/]")
     for one in explained["meanwhile"]:
@@ -127,7 +127,7 @@ def _show_what_it_comes_to(out: Console, explained: dict[str, Any]) -> None:
         out.print("[bold]Keys with a policy of their own[/] (explain --key KEY shows it)")
     for one in explained["keys"]:
         text = f"{_plain(one['rule'])}: extends {_plain(', '.join(one['extends']))}"
-        out.print(f"      {text}  [dim]# {escape(one['origin'])}[/]")
+        out.print(f"      {text}  [dim]# {output.escape(one['origin'])}[/]")
     if explained["units"]:
         out.print("[bold]What asks for protection that it does not get inside[/]")
     for one in explained["units"]:
@@ -135,17 +135,17 @@ def _show_what_it_comes_to(out: Console, explained: dict[str, Any]) -> None:
     if explained["costs"]:
         out.print("[bold]What it costs[/]")
     for one in explained["costs"]:
-        out.print(f"      {_plain(one['describe'])}  [dim]# {escape(one['key'])}[/]")
+        out.print(f"      {_plain(one['describe'])}  [dim]# {output.escape(one['key'])}[/]")
     if explained["weaker"]:
         out.print("[bold]Weaker than the default[/]")
     for one in explained["weaker"]:
-        text = f"{escape(one['key'])}: {_plain(one['means'])}"
-        out.print(f"      {text}  [dim]# {escape(one['origin'])}[/]")
+        text = f"{output.escape(one['key'])}: {_plain(one['means'])}"
+        out.print(f"      {text}  [dim]# {output.escape(one['origin'])}[/]")
 
 
 def _plain(text: str) -> str:
-    return escape(printable(text))
+    return output.escape(printable(text))
 
 
 def _blame(key: str, origin: str | None) -> str:
-    return f"  [dim]# {escape(key)}, {escape(origin or 'built-in')}[/]"
+    return f"  [dim]# {output.escape(key)}, {output.escape(origin or 'built-in')}[/]"

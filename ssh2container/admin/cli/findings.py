@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from ssh2container.admin.cli import output
 from ssh2container.admin.doctor.finding import (
     EXIT_STATUS,
@@ -113,12 +111,12 @@ def show(found: Sequence[Finding], *, as_json: bool, everything: bool = False, z
         level = cause.finding.level
         if level == OK and not everything:
             continue
-        subject = f"{escape(printable(cause.subject))}: " if cause.subject else ""
-        console.print(f"[{_COLOURS[level]}]{level:7}[/] {subject}{escape(printable(cause.text))}")
+        subject = f"{output.escape(printable(cause.subject))}: " if cause.subject else ""
+        console.print(f"[{_COLOURS[level]}]{level:7}[/] {subject}{output.escape(printable(cause.text))}")
         for text in cause.follows:
-            console.print(f"        so: {escape(printable(text))}")
+            console.print(f"        so: {output.escape(printable(text))}")
         if cause.remedy:
-            console.print(f"        do: {escape(printable(cause.remedy))}")
+            console.print(f"        do: {output.escape(printable(cause.remedy))}")
     counts = [f"{sum(one.finding.level == level for one in shown)} {level}" for level in LEVELS]
     console.print(", ".join(counts))
     return status

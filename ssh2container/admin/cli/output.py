@@ -1,4 +1,8 @@
-"""What all verbs print with: tables, problems with a marker, JSON, progress."""
+"""What all verbs print with: tables, problems with a marker, JSON, progress.
+
+rich takes as long to import as the interpreter, click and a verb together: whoever needs it imports it where
+it is needed.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
-from rich.cells import cell_len
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
 from ssh2container import __version__
 from ssh2container.admin.policy.yaml.problems import ERROR, PolicyError
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
+    from rich.console import Console
+
     from ssh2container.admin.policy.yaml.problems import Problem
 
 _PIPE_WIDTH = 10_000
@@ -31,8 +32,17 @@ _PIPE_WIDTH = 10_000
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console with colour on a terminal only."""
+    from rich.console import Console
+
     width = None if (sys.stderr if stderr else sys.stdout).isatty() else _PIPE_WIDTH
     return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width, emoji=False)
+
+
+def escape(text: str) -> str:
+    """Return ``text`` so that a console prints it as it is."""
+    from rich import markup
+
+    return markup.escape(text)
 
 
 def print_json(value: object) -> None:
@@ -47,14 +57,15 @@ def print_report(value: dict[str, Any]) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows below headings. What stands in cells may come from anywhere: it is escaped."""
-    grid = Table(box=None, header_style="bold", pad_edge=False, show_edge=False)
-    for column in columns:
-        grid.add_column(column, no_wrap=not sys.stdout.isatty(), overflow="fold")
-    for row in rows:
-        grid.add_row(*(escape(printable(cell)) for cell in row))
-    out = console()
     if sys.stdout.isatty():
-        out.print(grid, soft_wrap=False)
+        from rich.table import Table
+
+        grid = Table(box=None, header_style="bold", pad_edge=False, show_edge=False)
+        for column in columns:
+            grid.add_column(column, overflow="fold")
+        for row in rows:
+            grid.add_row(*(escape(printable(cell)) for cell in row))
+        console().print(grid, soft_wrap=False)
         return
     lines = [columns, *[[printable(cell) for cell in row] for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
@@ -72,6 +83,8 @@ def failure(error: SessionError) -> None:
 
 def problems(found: Sequence[Problem], *, stderr: bool = False) -> None:
     """Print findings: the place, the line with a marker, what is allowed."""
+    if not found:
+        return
     out = console(stderr=stderr)
     for problem in found:
         colour = "red" if problem.severity == ERROR else "yellow"
@@ -88,6 +101,8 @@ def problems(found: Sequence[Problem], *, stderr: bool = False) -> None:
 
 def _marked(text: str, column: int) -> tuple[str, str]:
     """Return a line, shortened around ``column``, and the marker that goes below it."""
+    from rich.cells import cell_len
+
     context = 60
     start = max(0, column - context)
     # One for each, so that the marker stays below its column; some are two cells wide.
@@ -104,6 +119,9 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[s
     if not sys.stderr.isatty():
         yield lambda _: None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

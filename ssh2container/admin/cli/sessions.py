@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from ssh2container.admin.cli import completing, output, sessions_table, top
 from ssh2container.admin.sessions import account, report
@@ -18,6 +17,8 @@ from ssh2container.admin.sessions.usage import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.text import Text
 
     from ssh2container.admin.cli.sessions_table import Report, Table
 
@@ -141,6 +142,8 @@ class _View(top.Picture):
 
     def lines(self, columns: int, rows: int) -> Sequence[Text]:
         """Return what a window so large shows: the sums, the table as far as it has room, the keys."""
+        from rich.text import Text
+
         table, left_out = sessions_table.fit(self.table(), columns)
         room = max(1, rows - 2)
         shown = table[:room]

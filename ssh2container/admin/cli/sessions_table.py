@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-from rich.text import Text
-
 from ssh2container.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+    from rich.text import Text
 
     Report = dict[str, Any]
 
@@ -58,6 +57,9 @@ def fit(table: Table, width: int, *, cut: bool = True) -> tuple[list[Text], list
 
     cut: whether a command that is too long ends early; else it goes on in the terminal's next line.
     """
+    from rich.cells import cell_len
+    from rich.text import Text
+
     widths = {
         name: max(cell_len(cell) for cell in (name, *(row[at] for row in table.rows)))
         for at, name in enumerate(table.columns)

@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from ssh2container.admin.account import advised
 from ssh2container.admin.cli import completing, explain, output, public_key
@@ -77,6 +76,8 @@ def command(
         failed = verdict.of_user(user).failed
         if failed is not None:
             click.echo(f"ssh2containerctl: {failed} is refused: {failed.error}", err=True)
+    from rich.text import Text
+
     out = output.console()
     for row, line in zip(rows, origins.lines(rows), strict=True):
         written = Text(line)

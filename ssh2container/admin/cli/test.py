@@ -7,7 +7,6 @@ import os
 import sys
 
 import click
-from rich.markup import escape
 
 from ssh2container.admin.cli import completing, output
 from ssh2container.admin.policy import test_file
@@ -65,14 +64,13 @@ def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form:
     else:
         for result in results:
             why = report.said(result) if result.verdict == running.BROKEN else result.reason
-            shown = f": {escape(printable(why))}" if why else ""
+            shown = f": {output.escape(printable(why))}" if why else ""
             colour = _COLOURS[result.verdict]
-            out.print(
-                f"[{colour}]{result.verdict:6}[/] {escape(printable(str(result.promise)))}[dim]{shown}[/]"
-            )
+            promise = output.escape(printable(str(result.promise)))
+            out.print(f"[{colour}]{result.verdict:6}[/] {promise}[dim]{shown}[/]")
         bad = [result for result in results if result.verdict != running.KEPT]
         for result in bad:
-            out.print(f"{escape(printable(result.promise.place))}: {escape(printable(str(result.promise)))}")
+            out.print(output.escape(printable(f"{result.promise.place}: {result.promise}")))
         click.echo(f"{len(results) - len(bad)} kept, {len(bad)} not")
     sys.exit(1 if any(result.verdict != running.KEPT for result in results) else 0)
 

@@ -15,13 +15,11 @@ import time
 import tty
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
-from rich.live import Live
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
+    from rich.live import Live
     from rich.text import Text
 
 _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
@@ -38,7 +36,11 @@ class Signalled(BaseException):
 
 def usable() -> bool:
     """Tell whether standard output is a terminal that can be drawn on."""
-    return sys.stdout.isatty() and not Console().is_dumb_terminal
+    if not sys.stdout.isatty():
+        return False
+    from rich.console import Console
+
+    return not Console().is_dumb_terminal
 
 
 class Picture:
@@ -75,6 +77,8 @@ def show(picture: Picture, interval_s: float) -> None:
 
 
 def _run(picture: Picture, live: Live, places: tuple[int, int], interval_s: float) -> None:
+    from rich.console import Group
+
     keyboard, woken = places
     due = time.monotonic() + interval_s
     while True:
@@ -134,6 +138,9 @@ def _keyboard() -> Iterator[int]:
 
 @contextlib.contextmanager
 def _screen() -> Iterator[Live]:
+    from rich.console import Console
+    from rich.live import Live
+
     live = Live(
         console=Console(highlight=False, emoji=False, markup=False), screen=True, auto_refresh=False,
         redirect_stdout=False, redirect_stderr=False, vertical_overflow="crop",

@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-from rich.markup import escape
 
 from ssh2container import __version__
 from ssh2container.admin.cli import completing, output, public_key
@@ -73,16 +72,16 @@ def _print(rows: list[report.Row], *, everything: bool) -> None:
         listed = list(members)
         numbers = report.counts(listed)
         short = ", ".join(f"{count} {kind}" for kind, count in numbers.items() if count)
-        console.print(f"[bold]{escape(group)}[/]: {short}")
+        console.print(f"[bold]{output.escape(group)}[/]: {short}")
         for row in listed:
             if row["result"] == PASS and not everything:
                 continue
             colour = _COLOURS[row["result"]]
             key = f" ({row['key']})" if row["key"] else ""
-            detail = escape(printable(f"{row['name']}{key}: {row['detail']}"))
+            detail = output.escape(printable(f"{row['name']}{key}: {row['detail']}"))
             console.print(f"  [{colour}]{row['result']:18}[/] {detail}")
             if row["result"] == FAIL:
-                console.print(f"  {'':18} source: {escape(row['source'])}")
+                console.print(f"  {'':18} source: {output.escape(row['source'])}")
 
 
 def _group(row: report.Row) -> str:

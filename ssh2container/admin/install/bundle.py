@@ -105,13 +105,15 @@ def _c_of(modules: list[Found], *, anywhere: bool) -> Iterator[Found]:
 
     anywhere: in functions, too, and not only at their top.
     """
+    from ssh2container.admin.install import statements  # not before a session's modules are counted
+
     names: set[str] = set()
     for _, file, _, is_python in modules:
         if not is_python:
             continue
         with open(file, "rb") as source:
             tree = ast.parse(source.read(), file)
-        for node in ast.walk(tree) if anywhere else tree.body:
+        for node in statements.walk(tree) if anywhere else tree.body:
             if isinstance(node, ast.Import):
                 names.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level:

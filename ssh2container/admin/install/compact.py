@@ -11,7 +11,7 @@ import ast
 import os
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.install import deferral, links
+from ssh2container.admin.install import deferral, links, statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ def _unused(now: Sequence[Found], trees: Mapping[str, ast.Module]) -> set[str]:
     """Return which modules of C only deferred definitions of ``now`` import."""
     found: set[str] = set()
     for name, *_, is_python in now:
-        for node in ast.walk(trees[name]) if is_python else ():
+        for node in statements.walk(trees[name]) if is_python else ():
             if isinstance(node, ast.Import):
                 found.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -105,7 +105,7 @@ def tree_of(file: str) -> ast.Module:
     with open(file, "rb") as source:
         tree = ast.parse(source.read(), file)
     _Plain().visit(tree)
-    return ast.fix_missing_locations(tree)
+    return tree
 
 
 def _compile(tree: ast.Module, file: str) -> CodeType:
@@ -113,7 +113,7 @@ def _compile(tree: ast.Module, file: str) -> CodeType:
     return compile(tree, file, "exec", dont_inherit=True, optimize=2)
 
 
-class _Plain(ast.NodeTransformer):
+class _Plain(statements.OnlyStatements, ast.NodeTransformer):
     """Takes out annotations, which a login would only build, and what ``TYPE_CHECKING`` is for."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:

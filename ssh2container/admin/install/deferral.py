@@ -32,6 +32,8 @@ def split(tree: ast.Module, wanted: Collection[str]) -> dict[str, ast.Module]:
     wanted: names in the module (``Class.method`` for methods).
     Names that the module's own first run needs stay, and so do those with a second meaning anywhere in it.
     """
+    if not wanted:
+        return {}
     absent = _own_names(tree).intersection(wanted)
     while needed := absent.intersection(_needed_at_once(_staying(tree.body, absent))):
         absent -= needed
@@ -40,7 +42,7 @@ def split(tree: ast.Module, wanted: Collection[str]) -> dict[str, ast.Module]:
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             _leave_bodies(node, wanted, left)
-    for part in (tree, *left.values()):
+    for part in (tree, *left.values()) if absent else ():
         _ByAttribute(absent).visit(part)
     return left
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from ssh2container.admin.install import statements
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
@@ -73,7 +75,7 @@ def source_of(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*start[: len(start) + 1 - node.level], *([node.module] if node.module else [])])
 
 
-class _InFunctions(ast.NodeTransformer):
+class _InFunctions(statements.OnlyStatements, ast.NodeTransformer):
     """Replaces imports in functions, which run when all of ``made`` are there."""
 
     def __init__(self, links: Links, package: str, made: Collection[str]) -> None:

@@ -16,7 +16,7 @@ import os
 from ssh2container.admin import atomic
 from ssh2container.policy import filters
 
-from . import bpf, floor, profile, rules, search, syscalls
+from . import bpf, floor, made, profile, rules, search, syscalls
 from .library import pyseccomp
 
 TYPE_CHECKING = False
@@ -314,9 +314,20 @@ def programs(seccomp: Seccomp, capabilities: Iterable[int | str] = (), bits: int
     Raises what :func:`build` raises.
     """
     machine = syscalls.native()
+    return _assemble(tables(seccomp, capabilities, machine, bits), machine)
+
+
+def tables(
+    seccomp: Seccomp, capabilities: Iterable[int | str], machine: Machine, bits: int
+) -> tuple[Table, ...]:
+    """Return the decisions of what a login loads: of the filter, and of the recorder where there is one."""
     table = decide(profile_of(seccomp), seccomp, capabilities, machine, bits)
-    recording = assemble(recorder(table), machine) if seccomp.on_violation == "log" else b""
-    return assemble(table, machine), recording
+    return (table, recorder(table)) if seccomp.on_violation == "log" else (table,)
+
+
+def _assemble(found: tuple[Table, ...], machine: Machine) -> filters.Programs:
+    first, *recording = found
+    return assemble(first, machine), b"".join(assemble(table, machine) for table in recording)
 
 
 def profile_of(seccomp: Seccomp) -> profile.Profile:
@@ -339,12 +350,13 @@ def compile_all(
     os.makedirs(directory, mode=0o755, exist_ok=True)
     written: list[str] = []
     wrong = []
+    known = made.Made(directory)
     for seccomp, capabilities, bits in (*combinations, (filters.INIT, frozenset[int](), 0)):
         path = os.path.join(directory, filters.key_of(seccomp, capabilities, bits))
         if path in written:
             continue
         try:
-            content = _compile(seccomp, capabilities, bits)
+            content = _compile(seccomp, capabilities, bits, known, os.path.basename(path))
         except (OSError, ValueError, BuildError) as problem:
             wrong.append(f"{seccomp.profile}: {problem}")
             continue
@@ -354,12 +366,21 @@ def compile_all(
         path = os.path.join(directory, name)
         if path not in written:
             os.unlink(path)
+    known.keep()
     if wrong:
         raise BuildError("; ".join(dict.fromkeys(wrong)), written)
     return written
 
 
-def _compile(seccomp: Seccomp, capabilities: Iterable[int], bits: int) -> bytes:
+def _compile(seccomp: Seccomp, capabilities: Iterable[int], bits: int, known: made.Made, name: str) -> bytes:
+    """Return a filter's file: the one that is there, where it was made from the same."""
     _, identity = filters.find(seccomp.profile)
     release = os.uname().release if profile_of(seccomp).waits_for_a_kernel() else None
-    return filters.pack(identity, programs(seccomp, capabilities, bits), release)
+    machine = syscalls.native()
+    found = tables(seccomp, capabilities, machine, bits)
+    source = known.source(identity, release, machine.name, tables=found)
+    content = known.content(name, source)
+    if content is None:
+        content = filters.pack(identity, _assemble(found, machine), release)
+    known.note(name, source, content)
+    return content
