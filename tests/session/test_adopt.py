@@ -24,6 +24,7 @@ from support.users import SHELL, MakeUser, User
 from ssh2container.admin import atomic, durable
 from ssh2container.admin.adopt import records, unconfirmed
 from ssh2container.admin.change import read_or_none
+from ssh2container.admin.sshd import effective
 
 CRONTAB = "MAILTO=root\n# nightly\n0 3 * * * $HOME/bin/backup\n"
 HOMES = "/srv/homes"
@@ -456,6 +457,36 @@ class TestPlan:
         )
         (left,) = said("adopt", "--dry-run", person.name)["left_alone"]
         assert "which /etc/shells lacks: name --profile" in left["why"]
+
+
+class TestFrom:
+    """What another project lets an account do is what its policy lets it do."""
+
+    def test_sftp_in_a_chroot_goes_on_at_the_same_places(
+        self, make_person: Callable[..., Person], ledger: Ledger
+    ) -> None:
+        person = make_person(login="/usr/sbin/nologin")
+        jail = f"/srv/jail-{person.name}"
+        configuration = f"/etc/ssh/sshd_config.d/jail-{person.name}.conf"
+        ledger.note_path(jail)
+        ledger.note_path(configuration)
+        os.makedirs(f"{jail}/upload")
+        os.chown(f"{jail}/upload", person.user.uid, person.user.gid)
+        left = said("adopt", "--dry-run", "--from", "chroot-sftp", person.name)["left_alone"]
+        assert "sshd forces no command" in left[0]["why"]
+        with open(configuration, "w", encoding="utf-8") as file:
+            file.write(f"Match User {person.name}\n  ChrootDirectory /srv/jail-%u\n")
+            file.write("  ForceCommand internal-sftp -u 0077 -l INFO\n")
+        before = person.state()
+        shown = control("adopt", "--from", "chroot-sftp", "--yes", person.name).ok().text
+        assert f"not kept: {configuration}:3: internal-sftp -l INFO: " in shown
+        assert f"not quite the same: {configuration}:2: ChrootDirectory {jail}: " in shown
+        assert person.client.sftp("put /etc/hostname /upload/here", "ls").ok()
+        assert os.stat(f"{jail}/upload/here").st_mode & 0o077 == 0
+        assert person.client.box("id").status == 126
+        assert effective.effective(person.name).get("chrootdirectory") == "none"
+        control("adopt", "--undo", person.name).ok()
+        assert person.state() == before
 
 
 @contextlib.contextmanager

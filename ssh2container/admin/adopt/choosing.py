@@ -7,18 +7,22 @@ import math
 import os
 import pwd
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.account import FIRST_UID, LAST_UID, find, members_of
 from ssh2container.admin.accounts import first_policy
 from ssh2container.admin.adopt import homes, outlook, plan, reading, records
 from ssh2container.admin.change import read_or_none
+from ssh2container.admin.foreign import choose
+from ssh2container.admin.foreign.told import Subject
 from ssh2container.errors import Refusal, SessionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ssh2container.admin.account import Account
+    from ssh2container.admin.adopt.facts import Facts
 
 _LIMIT = re.compile(r"^\s*(UID_MIN|UID_MAX)\s+([0-9]+)", re.MULTILINE)
 _NOBODY = 0xFFFFFFFF
@@ -106,19 +110,37 @@ def planned(
     for account in accounts:
         advance(account.name)
         try:
-            facts = reading.read(account)
-            why = plan.reason_against(facts, choice, caller=who, first=first, last=last)
-            draft = plan.draft(facts, choice)
-            one = plan.Planned(facts, choice, draft)
-            why = why or homes.in_the_way(one)
-            if why:
-                left.append((account.name, why))
-                continue
-            policy = first_policy.policy_from(draft.text, account)
-            todo.append(plan.Planned(facts, choice, draft, outlook.rows(facts, choice, draft, policy)))
+            one = _one(reading.read(account), choice, who, (first, last))
+            if isinstance(one, str):
+                left.append((account.name, one))
+            else:
+                todo.append(one)
         except SessionError as error:
             left.append((account.name, str(error)))
     return todo, left
+
+
+def _one(facts: Facts, choice: plan.Choice, who: str, people: tuple[int, int]) -> plan.Planned | str:
+    """Return what is to be done for an account, or why nothing is."""
+    first, last = people
+    # Before the other project's files: what they say of an account that is left alone interests nobody.
+    why = plan.reason_against(facts, replace(choice, home=plan.APART), caller=who, first=first, last=last)
+    if why:
+        return why
+    told = None
+    if choice.foreign:
+        sshd = facts.sshd
+        told = choose.told(
+            choice.foreign, Subject(facts.account, sshd.forced, sshd.chroot, profile=choice.profile)
+        )
+        choice = replace(choice, home=plan.APART) if told.apart else choice
+    draft = plan.draft(facts, choice, told)
+    one = plan.Planned(facts, choice, draft)
+    why = plan.reason_against(facts, choice, caller=who, first=first, last=last) or homes.in_the_way(one)
+    if why:
+        return why
+    policy = first_policy.policy_from(draft.text, facts.account)
+    return plan.Planned(facts, choice, draft, outlook.rows(facts, choice, draft, policy))
 
 
 def first_of(todo: Sequence[plan.Planned], canary: str) -> list[plan.Planned]:

@@ -28,8 +28,8 @@ _STILL_OPENING = {
 def rows(facts: Facts, choice: plan.Choice, written: plan.Draft, policy: Policy) -> tuple[plan.Row, ...]:
     """Return what becomes of everything that was read. policy: what ``written`` comes to."""
     return (
-        *_of_shell(facts, written),
-        *_of_home(facts, choice),
+        *_of_shell(facts, choice, written),
+        *_of_home(facts, choice, policy),
         *_of_groups(facts, choice),
         *_of_sudo(facts),
         *_of_clock(facts),
@@ -40,9 +40,11 @@ def rows(facts: Facts, choice: plan.Choice, written: plan.Draft, policy: Policy)
     )
 
 
-def _of_shell(facts: Facts, written: plan.Draft) -> Iterator[plan.Row]:
+def _of_shell(facts: Facts, choice: plan.Choice, written: plan.Draft) -> Iterator[plan.Row]:
     shell = facts.account.shell or "/bin/sh"
-    if facts.sshd.forced or facts.sshd.chroot or not facts.known_shell:
+    if choice.foreign:
+        yield plan.Row("login", shell, f"what {choice.foreign} is configured to let in", plan.CHANGED)
+    elif facts.sshd.forced or facts.sshd.chroot or not facts.known_shell:
         yield plan.Row("login", shell, "what the profile lets in", plan.CHANGED)
     elif written.left_out:
         yield plan.Row("login shell", shell, plan.DEFAULT_SHELL, plan.CHANGED)
@@ -50,8 +52,13 @@ def _of_shell(facts: Facts, written: plan.Draft) -> Iterator[plan.Row]:
         yield plan.Row("login shell", shell, "the same, in a container", plan.KEPT)
 
 
-def _of_home(facts: Facts, choice: plan.Choice) -> Iterator[plan.Row]:
+def _of_home(facts: Facts, choice: plan.Choice, policy: Policy) -> Iterator[plan.Row]:
     home, name = facts.home.path, facts.account.name
+    if choice.home == plan.APART:
+        kept = policy.home.source if policy.home is not None else ""
+        seen = f"sessions have {kept}" if kept else "sessions have one in memory"
+        yield plan.Row("home", home, f"stays in its place; {seen}", plan.KEPT)
+        return
     if choice.home == plan.KEEP:
         yield plan.Row(
             "home",

@@ -29,9 +29,10 @@ _FORMAT = 1
 class Record:
     """One account as it was before.
 
-    mode: "keep", "copy" or "move". home, device, inode: the home that it had. source: the home of sessions,
-    "" where that is the same. outer: what was laid in the place of a home that was moved. policy: the text
-    that was written. left: groups that it was taken out of. member: whether it was in our group before.
+    mode: "keep", "copy", "move" or "apart". home, device, inode: the home that it had. source: the home
+    of sessions, "" where that is the same, or was no part of the account. outer: what was laid in the place
+    of a home that was moved. policy: the text that was written. left: groups that it was taken out of.
+    member: whether it was in our group before.
     made: directories that were made, the outermost first. files: what was set aside. former_record: that of
     an earlier ``enable``. since: when it was complete, in seconds since 1970, 0 before.
     """

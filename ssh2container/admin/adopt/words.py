@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ssh2container.admin.adopt import plan
 from ssh2container.admin.quotas.quota import shown
+from ssh2container.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,17 @@ def summary(todo: Sequence[Planned]) -> list[tuple[str, ...]]:
 def table(one: Planned) -> list[tuple[str, ...]]:
     """Return what becomes of each thing of one account."""
     return [(row.what, shortened(row.today), row.afterwards, row.state) for row in one.rows]
+
+
+def notes(one: Planned) -> list[str]:
+    """Return what there is to say of one account's policy, line by line."""
+    draft = one.draft
+    kinds = (
+        ("not kept", draft.left_out),
+        ("not quite the same", draft.differs),
+        ("to do first", draft.prepare),
+    )
+    return [printable(f"{kind}: {text}") for kind, texts in kinds for text in texts]
 
 
 def shortened(text: str) -> str:
@@ -73,6 +85,8 @@ def as_json(one: Planned) -> dict[str, Any]:
         "processes": list(facts.processes),
         "policy": one.draft.text,
         "left_out": list(one.draft.left_out),
+        "differs": list(one.draft.differs),
+        "prepare": list(one.draft.prepare),
         "plan": [
             {"what": row.what, "today": row.today, "afterwards": row.afterwards, "state": row.state}
             for row in one.rows

@@ -15,6 +15,7 @@ from ssh2container.admin.adopt import choosing, doing, plan, records, returning,
 from ssh2container.admin.change import carry_out, make_directories
 from ssh2container.admin.cli import bulk, completing, enrolment, members, output
 from ssh2container.admin.durable import locked
+from ssh2container.admin.foreign import choose
 from ssh2container.admin.policy.types.numbers import seconds_of
 from ssh2container.errors import EXIT_REFUSED, SessionError
 
@@ -63,6 +64,9 @@ class _Asked:
 @click.option(
     "--profile", default="", metavar="NAME", shell_complete=completing.profiles, help="What policies extend."
 )
+@click.option(
+    "--from", "foreign", type=click.Choice(choose.NAMES), help="Whose configuration says what they may."
+)
 @click.option("--leave-groups", is_flag=True, help="Take members of groups like sudo and adm out of them.")
 @click.option("--force", is_flag=True, help="Also yourself, and who becomes root by sudo's rules.")
 @click.option("--canary", default="", metavar="N%|GROUP", help="Only a part of them for now.")
@@ -81,6 +85,7 @@ def command(
     home: str,
     homes: str,
     profile: str,
+    foreign: str | None,
     leave_groups: bool,
     force: bool,
     confirm: bool,
@@ -94,6 +99,8 @@ def command(
     last login and running processes. A policy keeps what can be kept. Root, system accounts, accounts that
     nobody logs in to, who is contained already, administrators and yourself are left alone, each with a line
     that says why. --undo gives an account back as it was, whenever a run was interrupted.
+    With --from, the configuration of the project that restricts the accounts today becomes their policies;
+    what a policy cannot say is listed with its place.
 
     Exit status: 0 done, 1 it failed for a user, 125 only root may, 126 a user was refused.
     """
@@ -113,7 +120,9 @@ def command(
     with locked(records.DIRECTORY):
         if undo:
             sys.exit(_give_back(asked))
-        choice = plan.Choice(home, choosing.place_of_homes(homes), profile, leave_groups, force)
+        choice = plan.Choice(
+            home, choosing.place_of_homes(homes), profile, leave_groups, force, foreign or ""
+        )
         sys.exit(_take_over(asked, choice))
 
 
@@ -191,8 +200,8 @@ def _show(todo: Sequence[plan.Planned], left: Sequence[tuple[str, str]], later: 
     for one in todo:
         click.echo(f"{one.name}:")
         output.table(words.ROWS, words.table(one))
-        for text in one.draft.left_out:
-            click.echo(f"  not kept: {text}")
+        for line in words.notes(one):
+            click.echo(f"  {line}")
         click.echo("")
     if len(todo) > 1:
         output.table(words.COLUMNS, words.summary(todo))

@@ -6,16 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.convert import command_line, compose, keys, quadlet
+from ssh2container.admin.convert.notes import comments, in_order, line_of
 from ssh2container.admin.policy import check_policy
 from ssh2container.admin.policy.compile import compiler, loader
 from ssh2container.admin.policy.yaml.files import Source
 from ssh2container.admin.policy.yaml.problems import ERROR, PolicyError, Problem, did_you_mean, quoted
-from ssh2container.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ssh2container.admin.convert.notes import Note
     from ssh2container.admin.convert.service import Service
     from ssh2container.policy.store import Places
 
@@ -28,20 +27,14 @@ class Converted:
     def __init__(self, service: Service) -> None:
         draft = keys.draft_of(service)
         self.name = service.name
-        self.left_out = _in_order(service.notes.left_out)
-        self.differs = _in_order(service.notes.differs)
+        self.left_out = in_order(service.notes.left_out)
+        self.differs = in_order(service.notes.differs)
         self.prepare = service.notes.prepare
-        self.text = "\n".join([*self._comments(service.what), *draft.lines()]) + "\n"
-
-    def _comments(self, what: str) -> list[str]:
-        lines = [f"Made by ssh2containerctl convert from {what}."]
-        if self.prepare:
-            lines += ["", "To do first:", *(f"  {command}" for command in self.prepare)]
-        if self.left_out:
-            lines += ["", "Left out:", *(_line(note) for note in self.left_out)]
-        if self.differs:
-            lines += ["", "Not quite the same:", *(_line(note) for note in self.differs)]
-        return [f"# {printable(line)}".rstrip() for line in lines]
+        said = [line_of(note, os.path.basename(note.file)) for note in self.left_out]
+        differing = [line_of(note, os.path.basename(note.file)) for note in self.differs]
+        first = f"Made by ssh2containerctl convert from {service.what}."
+        head = comments(first, self.prepare, said, differing)
+        self.text = "\n".join([*head, *draft.lines()]) + "\n"
 
     def as_dict(self) -> dict[str, object]:
         """Return it for ``convert --json``."""
@@ -118,14 +111,3 @@ def refusals(made: Converted, places: Places) -> list[Problem]:
         chain = [compiler.BUILT_IN, *layers], ()
         check_policy.check_policy(findings, chain, {source.path: source}, complete=True, here=True)
     return [problem for problem in findings.all() if problem.severity == ERROR]
-
-
-def _in_order(notes: Sequence[Note]) -> list[Note]:
-    """Return notes by their places, each once."""
-    found = {(note.file, note.line, note.column, note.key, note.why): note for note in notes}
-    return [found[key] for key in sorted(found)]
-
-
-def _line(note: Note) -> str:
-    place = f"{os.path.basename(note.file)}:{note.line}"
-    return f"  {place}: {note.key}: {note.why}"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from ssh2container.admin.convert.tree import List, Map, Text, source_of
 from ssh2container.admin.policy.types.kinds import INVALID, Report
 from ssh2container.admin.policy.yaml.problems import ERROR, WARNING, Problem
+from ssh2container.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ssh2container.admin.policy.yaml.files import Source
@@ -96,3 +97,33 @@ class Notes(Report):
             else:
                 self.differ(node, key, why)
         return value
+
+
+def in_order(notes: Sequence[Note]) -> list[Note]:
+    """Return notes by their places, each once."""
+    found = {(note.file, note.line, note.column, note.key, note.why): note for note in notes}
+    return [found[key] for key in sorted(found)]
+
+
+def line_of(note: Note, file: str = "") -> str:
+    """Return a note on one line, with its place; file: what its file is called there, "" for its path."""
+    place = f"{file or note.file}:{note.line}" if note.line else file or note.file
+    return f"{place}: {note.key}: {note.why}"
+
+
+def comments(
+    first: str, prepare: Sequence[str], left_out: Sequence[str], differs: Sequence[str]
+) -> list[str]:
+    """Return what stands above a policy that was made from something else.
+
+    first: its first line; prepare: see :class:`Notes`; left_out, differs: notes on one line each.
+    """
+    lines = [first]
+    for heading, entries in (
+        ("To do first", prepare),
+        ("Left out", left_out),
+        ("Not quite the same", differs),
+    ):
+        if entries:
+            lines += ["", f"{heading}:", *(f"  {entry}" for entry in entries)]
+    return [f"# {printable(line)}".rstrip() for line in lines]

@@ -57,6 +57,8 @@ _FORCE = """\
 """
 
 _REST = """\
+    # The container takes the place of a chroot, in which the login shell does not exist.
+    ChrootDirectory none
     # Replaces the global list: a broad one lets the client set LD_PRELOAD for the login shell.
     AcceptEnv LANG LC_* GIT_PROTOCOL {variable}
     # Tells the login shell that this block holds, and where sshd looks for keys.

@@ -1,0 +1,45 @@
+"""Which project's configuration is read for an account."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ssh2container.admin.foreign import chroot_sftp, lshell, rssh
+from ssh2container.admin.policy.yaml.problems import PolicyError
+from ssh2container.errors import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ssh2container.admin.foreign.told import Subject, Told
+
+_READERS: dict[str, tuple[tuple[str, ...], Callable[[Subject], Told]]] = {
+    "chroot-sftp": (chroot_sftp.SHELLS, chroot_sftp.read),
+    "lshell": (lshell.SHELLS, lshell.read),
+    "rssh": (rssh.SHELLS, rssh.read),
+}
+"""Name -> (the login shells that it is, none where it is no shell; what reads it)."""
+NAMES = tuple(_READERS)
+OF_SSHD = "chroot-sftp"
+"""The one that sshd itself holds to, whatever the login shell is."""
+
+
+def told(name: str, subject: Subject) -> Told:
+    """Return what the configuration of ``name`` says of an account.
+
+    Raises Refusal where it says nothing of it, or cannot be followed: with every place at which it cannot.
+    """
+    shells, read = _READERS[name]
+    shell = subject.account.shell
+    if shells and os.path.basename(shell) not in shells:
+        raise Refusal(
+            f"has the login shell {shell}, which is not {name}'s", f"--from {name} is for those who have"
+        )
+    try:
+        found = read(subject)
+        found.draft.settle()
+    except PolicyError as error:
+        places = "; ".join(str(problem) for problem in error.problems)
+        raise Refusal(f"has a configuration of {name} that cannot be followed", places) from None
+    return found
