@@ -66,7 +66,11 @@ ETC = (
 )
 """What sessions on the image ``host`` see of /etc: nothing secret, nothing of this host's own."""
 ETC_LINKS = ("localtime", "os-release")
-STAND_INS = tuple(f"/usr/bin/{name}" for name in ("at", "crontab", "gpasswd", "newgrp", "sudo"))
+_OF_MAIL = ("bsd-mailx", "mail", "mail.mailutils", "mailx")
+STAND_INS = (
+    *(f"/usr/bin/{name}" for name in ("at", "crontab", "gpasswd", "newgrp", "sudo", *_OF_MAIL)),
+    *(f"/usr/sbin/{name}" for name in ("exim4", "sendmail")),
+)
 """Programs of the image ``host`` that cannot work inside and have no libpam to say why (docs/clients.md).
 
 su, passwd, chsh and chfn ask libpam, whose answer is in the skeleton.

@@ -15,7 +15,7 @@ from . import tools
 from .operations import filesystem as fs
 from .operations import proc, volumes
 from .operations.filesystem import BASE, ROOT, UPPER, WORK
-from .upper import GENERATED, STAND_IN, prepare
+from .upper import BENEATH, GENERATED, STAND_IN, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _root(host: Host) -> Operation:
     if host.range is not None:
         lower = host.range.root
     elif host.image.kind != "host":
-        lower += ":" + host.image.root
+        lower += f":{host.image.root}:{lower}{BENEATH}"
     return fs.Mount(
         "overlay",
         ROOT,

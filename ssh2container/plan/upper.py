@@ -31,6 +31,9 @@ PREPARED = ("pam.d", "shells")
 """What the skeleton of the host's image has in that place, for /etc to link to."""
 STAND_IN = paths.RUNTIME + "/stand-in"
 """The skeleton's program that says of any name it is called by that it cannot work inside."""
+BENEATH = "-beneath"
+"""What the name of the skeleton of an image is followed by for the layer that lies below the image: of that a
+session sees what the image has nothing in the place of."""
 _SEALED = 0o555
 """The mode of a directory in which only pid 1 makes anything, by its capability, while it makes the tree."""
 _BELOW_MOUNTS = ("/tmp/", "/dev/shm/")

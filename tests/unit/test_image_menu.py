@@ -167,7 +167,7 @@ def test_the_end_of_input_and_a_terminal_that_is_gone_end_it(asked: Callable[...
 )
 def test_who_is_asked(monkeypatch: pytest.MonkeyPatch, command: bytes, text: str) -> None:
     """Only a login at a terminal that may have a shell, and has chosen nothing: the last of these."""
-    monkeypatch.setattr(image_menu.os, "isatty", lambda _: True)
+    monkeypatch.setattr("ssh2container.run.image_menu.os.isatty", lambda _: True)
     monkeypatch.setattr(image_menu, "ask", lambda known: known[1])
     given: dict[bytes, bytes] = {}
     request = Request.parse([b"-c", command] if command else [], {})

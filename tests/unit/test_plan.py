@@ -90,7 +90,7 @@ def test_the_network_is_the_sessions_own_unless_the_policy_says_host(mode: str, 
         ("home: {source: /srv/%u}", "attach home at /home/al"),
         ("user: root\nhome: {source: /srv/%u}", "attach home at /root"),
         ("user: root", "map uid 1000 to 0"),
-        ("image: debian:12", "lowerdir=/skeleton:/images/tree"),
+        ("image: debian:12", "lowerdir=/skeleton:/images/tree:/skeleton-beneath,"),
     ],
 )
 def test_what_a_policy_says_is_what_is_planned(text: str, shown: str) -> None:

@@ -44,16 +44,22 @@ _PAM_SERVICES = ("chfn", "chsh", "passwd", "su", "su-l")
 _STAND_IN = """\
 #!/bin/sh
 # The login shell puts this in the place of programs that cannot work in a container.
-name=${0##*/}
+name=${0##*/} status=1
 case $name in
     at | crontab) why="in which no cron runs; jobs are in the schedule of the user's policy" ;;
     gpasswd | newgrp | sg) why="which has no groups of the host, and in which nobody can enter another one" ;;
+    *mail* | exim4) # the status is sendmail's own EX_UNAVAILABLE (sysexits.h(3head))
+        why="from which no mail is sent; send it from your own machine"
+        why="$why, or have a job in the schedule of your policy mail what it writes" status=69
+        ;;
     *) why="in which nobody can become another user" ;;
 esac
 echo "$name cannot work here: this session runs in a container, $why. Ask the administrator of this host." >&2
-exit 1
+exit "$status"
 """
 """sg(1) is a link to newgrp, batch(1) a script that runs at."""
+_BENEATH = ("usr/bin/mail", "usr/bin/mailx", "usr/sbin/sendmail")
+"""Names that have the stand-in where an image has nothing of its own there."""
 _SHELLS = "# Shells that chsh(1) lets somebody leave (shells(5)).\n" + "".join(
     f"{directory}/{name}\n"
     for name in ("sh", "bash", "rbash", "dash", "zsh", "fish", "ksh", "mksh", "tcsh", "csh")
@@ -63,7 +69,7 @@ _GENERATED = ("passwd", "group", "hosts", "hostname", "nsswitch.conf", "resolv.c
 
 
 def build(directory: str, root: str = "/") -> None:
-    """Make ``directory``/host and ``directory``/tree; directories that are there already stay as they are.
+    """Make ``directory``/host, ``directory``/tree and what lies beneath an image; what is there stays.
 
     root: the host's root, whose layout (merged /usr or not) the skeleton ``host`` repeats.
     Raises OSError.
@@ -87,6 +93,8 @@ def build(directory: str, root: str = "/") -> None:
     _file(f"{directory}/host{upper.STAND_IN}", _STAND_IN, 0o755)
     for name, content in {"pam.d/other": _PAM, "shells": _SHELLS}.items():
         _file(f"{directory}/host{upper.GENERATED}/{name}", content)
+    for name in _BENEATH:
+        _file(f"{directory}/tree{upper.BENEATH}/{name}", _STAND_IN, 0o755)
     for name in _PAM_SERVICES:
         _file(f"{directory}/tree/etc/pam.d/{name}", _PAM)
 
