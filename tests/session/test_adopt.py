@@ -488,6 +488,35 @@ class TestFrom:
         control("adopt", "--undo", person.name).ok()
         assert person.state() == before
 
+    def test_a_limited_shell_in_a_jail(
+        self, make_person: Callable[..., Person], sshd: Server, ledger: Ledger
+    ) -> None:
+        person = make_person()
+        jail = f"/srv/jail-{person.name}"
+        home = f"{jail}/./home/{person.name}"
+        ledger.note_path(jail)
+        os.makedirs(f"{jail}/home")
+        run(["usermod", "-m", "-d", home, "-s", "/usr/sbin/jk_chrootsh", person.name]).ok()
+        keys = f"{sshd.directory}/keys/{person.name}"
+        os.unlink(keys)
+        os.symlink(f"{home}/.ssh/authorized_keys", keys)
+        os.makedirs(f"{jail}/etc/jailkit")
+        with open(f"{jail}/etc/passwd", "w", encoding="utf-8") as file:
+            file.write(f"{person.name}:x:1:1::/home/{person.name}:/usr/sbin/jk_lsh\n")
+        with open(f"{jail}/etc/jailkit/jk_lsh.ini", "w", encoding="utf-8") as file:
+            file.write(f"[{person.name}]\nexecutables = /usr/bin/uname, /usr/lib/sftp-server\n")
+        before = pwd.getpwnam(person.name)
+        (plan,) = said("adopt", "--dry-run", "--from", "jailkit", person.name)["plans"]
+        assert [entry.split(": ", 1)[1].split(":")[0] for entry in plan["differs"]] == [f"jail {jail}"]
+        control("adopt", "--from", "jailkit", "--yes", person.name).ok()
+        assert person.client.box("uname").ok().text == "Linux\n"
+        assert person.client.box("id").status == 126
+        person.client.sftp("put /etc/hostname here").ok()
+        assert os.path.exists(f"{HOMES}/{person.name}/here")
+        control("adopt", "--undo", person.name).ok()
+        assert pwd.getpwnam(person.name) == before
+        assert os.path.exists(f"{home}/here")
+
 
 @contextlib.contextmanager
 def sudo_rule(text: str) -> Iterator[None]:

@@ -303,3 +303,96 @@ class TestLshell:
     def test_what_cannot_be_read(self, host: Host, text: str, says: str) -> None:
         host.write("/etc/lshell.conf", text)
         assert says in host.refused("lshell", "/usr/bin/lshell")
+
+
+class TestPodmansh:
+    UNIT = (
+        "[Unit]\nDescription=The podmansh container\nAfter=local-fs.target\n\n[Container]\n"
+        "Image=registry.fedoraproject.org/fedora\nContainerName=podmansh\nRemapUsers=keep-id\nRunInit=yes\n"
+        "DropCapability=all\nNoNewPrivileges=true\nVolume=%h/data:/data:Z\nExec=sleep infinity\n\n"
+        "[Install]\nRequiredBy=default.target\n"
+    )
+    PLACE = "/etc/containers/systemd/users"
+
+    def test_the_unit_of_the_user_before_that_of_everybody(self, host: Host) -> None:
+        host.write(f"{self.PLACE}/podmansh.container", self.UNIT.replace("fedora\n", "other\n"))
+        host.write(f"{self.PLACE}/1001/another.container", "[Container]\nImage=x\n")
+        host.write(f"{self.PLACE}/1001/shell.container", self.UNIT)
+        told = host.told("podmansh", "/usr/bin/podmansh")
+        found = meant(told)
+        assert (found.image, found.values["container_per"]) == ("registry.fedoraproject.org/fedora", "user")
+        assert volumes(told) == [("%h/data", "/data", False)]
+        assert (told.apart, told.home) == (True, "")
+        assert left(told)["RemapUsers"][0] == 8
+        assert "image import registry.fedoraproject.org/fedora" in told.notes.prepare[0]
+
+    def test_a_unit_that_the_account_writes_is_for_root_to_read(self, host: Host) -> None:
+        host.write("/home/alice/.config/containers/systemd/podmansh.container", self.UNIT)
+        said = host.refused("podmansh", "/usr/bin/podmansh")
+        assert "the account itself can change the unit; read it, and move it to" in said
+
+    def test_a_unit_that_cannot_be_read(self, host: Host) -> None:
+        host.write(f"{self.PLACE}/podmansh.container", "[Container]\nContainerName=podmansh\nwhat\n")
+        assert f'{self.PLACE}/podmansh.container:3:1: found "what"' in host.refused(
+            "podmansh", "/bin/podmansh"
+        )
+
+    def test_without_a_unit(self, host: Host) -> None:
+        assert "no unit has ContainerName=podmansh" in host.refused("podmansh", "/usr/bin/podmansh")
+
+
+class TestJailkit:
+    LIMITS = (
+        "# jk_lsh.ini\n[alice]\npaths= /usr/bin, /usr/lib/\n"
+        "executables= /usr/bin/scp, /usr/lib/sftp-server,/usr/bin/rsync\n"
+        "allow_word_expansion = 1\numask = 002\nenvironment= TMP=/tmp/, A=b\n"
+        "[group alice]\nexecutables = /usr/bin/cvs\n"
+    )
+    HOME = "/srv/jail/./home/alice"
+
+    def jail(self, host: Host, shell: str) -> None:
+        host.write(
+            "/etc/passwd", f"root:x:0:0::/:/bin/sh\nalice:x:1001:1001::{self.HOME}:/usr/sbin/jk_chrootsh\n"
+        )
+        host.write("/srv/jail/etc/passwd", f"alice:x:1001:1001::/home/alice:{shell}\n")
+        host.make("/srv/jail/home/alice", "/srv/jail/home/bob", "/srv/jail/usr", "/srv/jail/pub")
+
+    def test_a_limited_shell_in_a_jail(self, host: Host) -> None:
+        self.jail(host, "/usr/sbin/jk_lsh")
+        host.write("/srv/jail/etc/jailkit/jk_lsh.ini", self.LIMITS)
+        host.write("/etc/jailkit/jk_chrootsh.ini", "[DEFAULT]\nenv = TERM, DISPLAY\n")
+        told = host.told("jailkit", "/usr/sbin/jk_chrootsh", home=self.HOME)
+        found = meant(told)
+        assert (commands(told), found.access.interactive) == (["scp", "rsync"], False)
+        assert found.access.sftp is not None
+        assert found.access.sftp.umask == 0o002
+        assert dict(found.environment) == {"TMP": "/tmp/", "A": "b"}
+        assert volumes(told) == [("/srv/jail/pub", "/pub", False)]
+        assert (told.apart, told.home) == (False, "/srv/jail/home/alice")
+        assert {key: line for key, (line, _) in left(told).items()} == {
+            "jail: etc, usr in /srv/jail": 2,
+            "env = TERM, DISPLAY": 2,
+            "allow_word_expansion = 1": 5,
+        }
+
+    def test_a_shell_in_a_jail(self, host: Host) -> None:
+        self.jail(host, "/bin/bash")
+        told = host.told("jailkit", "/usr/sbin/jk_chrootsh", home=self.HOME)
+        assert (commands(told), meant(told).access.interactive) == ("any", True)
+        assert "not those that jk_init copied" in " ".join(told.differs())
+
+    def test_the_limited_shell_alone(self, host: Host) -> None:
+        host.write("/etc/jailkit/jk_lsh.ini", self.LIMITS.replace("[alice]", "[bob]"))
+        told = host.told("jailkit", "/usr/sbin/jk_lsh")
+        assert (commands(told), meant(told).access.sftp) == (["cvs"], None)
+
+    def test_what_cannot_be_followed(self, host: Host) -> None:
+        self.jail(host, "/usr/sbin/jk_lsh")
+        said = host.refused("jailkit", "/usr/sbin/jk_chrootsh")
+        assert '/etc/passwd:2:1: the home "/home/alice" names no jail; allowed: JAIL/./HOME' in said
+        host.write("/srv/jail/etc/jailkit/jk_lsh.ini", "[bob]\nexecutables = /bin/ls\n")
+        said = host.refused("jailkit", "/usr/sbin/jk_chrootsh", home=self.HOME)
+        assert "/srv/jail/etc/jailkit/jk_lsh.ini: no section with executables holds for alice" in said
+        host.write("/srv/jail/etc/passwd", "bob:x:1:1::/:/bin/sh\n")
+        said = host.refused("jailkit", "/usr/sbin/jk_chrootsh", home=self.HOME)
+        assert "/srv/jail/etc/passwd: alice is not in it" in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.foreign import chroot_sftp, lshell, rssh
+from ssh2container.admin.foreign import chroot_sftp, jailkit, lshell, podmansh, rssh
 from ssh2container.admin.policy.yaml.problems import PolicyError
 from ssh2container.errors import Refusal
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _READERS: dict[str, tuple[tuple[str, ...], Callable[[Subject], Told]]] = {
     "chroot-sftp": (chroot_sftp.SHELLS, chroot_sftp.read),
+    "jailkit": (jailkit.SHELLS, jailkit.read),
     "lshell": (lshell.SHELLS, lshell.read),
+    "podmansh": (podmansh.SHELLS, podmansh.read),
     "rssh": (rssh.SHELLS, rssh.read),
 }
 """Name -> (the login shells that it is, none where it is no shell; what reads it)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ssh2container.admin.convert.tree import Text, text_at
 from ssh2container.admin.foreign import written
-from ssh2container.admin.foreign.told import SCP_IS_NOT_SFTP, SCP_IS_SFTP, Told, unreadable
+from ssh2container.admin.foreign.told import NO_SFTP, SCP_IS_NOT_SFTP, SCP_IS_SFTP, Told, unreadable
 from ssh2container.admin.policy.yaml.problems import did_you_mean, quoted
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _transfers(told: Told, values: _Values) -> None:
         text = values.places["umask"].text.strip("'\" ")
         told.set("access.sftp.umask", values.places["umask"], text, f"umask : {text}", word=False)
     elif "umask" in values.said:
-        told.leave(values.places["umask"], "umask", "it is said of sftp alone, which is not served")
+        told.leave(values.places["umask"], "umask", NO_SFTP)
 
 
 def _paths(told: Told, subject: Subject, values: _Values) -> None:

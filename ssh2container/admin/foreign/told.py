@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _COMMANDS = re.compile(r"^( *commands:)$", re.MULTILINE)
 """The line that opens the list of commands; entries of a list add up from file to file."""
 _LONGEST_NAME = 60
+NO_SFTP = "it is said of sftp alone, which is not served"
 SCP_IS_SFTP = "scp of OpenSSH 9 speaks sftp, and works, too"
 SCP_IS_NOT_SFTP = "scp of OpenSSH 9 speaks sftp, which is not served: its users say scp -O"
 
