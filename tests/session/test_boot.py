@@ -7,20 +7,17 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.delegated import Scopes, delegated
+from support.booting import Booting, users_of
 from support.host import children, run, until
 from support.login import login
 from support.material import busybox_tree
 from support.outer import outer
 from support.sshd import Server
 from support.systemd_tree import systemd_tree
-from support.users import MakeUser, User
-
-from ssh2container.admin.images.ids import set_aside
+from support.users import MakeUser
 
 CONTROL = "/usr/bin/ssh2containerctl"
 OURS, REFUSED, NOT_FOUND = 125, 126, 127
@@ -33,8 +30,6 @@ STAYS = "trap '' TERM; echo staying; while :; do sleep 1; done"
 PROMPT = b"# "
 POWEROFF = b"kill -USR2 1\r"
 """What busybox's own poweroff does, where no telinit is there."""
-GRANTS = ("/etc/subuid", "/etc/subgid")
-Booting = Callable[..., tuple[User, Scopes]]
 
 
 @pytest.fixture(scope="module")
@@ -63,28 +58,9 @@ def systemd_image(module_directory: Callable[[str], Path]) -> Iterator[str]:
 
 
 @pytest.fixture
-def booting(image: str, make_user: MakeUser) -> Iterator[Callable[..., tuple[User, Scopes]]]:
-    """Users whose sessions are whole systems, and what their service manager makes."""
-    base = set_aside()
-    assert base is not None, "install.sh sets a range aside"
-    made: list[User] = []
-    with ExitStack() as managers:
-
-        def make(more: str = "", boot: str = "true", *, of: str = image) -> tuple[User, Scopes]:
-            user = make_user(
-                f"image: {of}\nuser: root\nuserns_mode: range\nshell: [/bin/sh]\nboot: {boot}\n{more}"
-            )
-            made.append(user)
-            for path in GRANTS:
-                with open(path, "a", encoding="ascii") as file:
-                    file.write(f"{user.name}:{base.base}:{base.count}\n")
-            return user, managers.enter_context(delegated(user))
-
+def booting(image: str, make_user: MakeUser) -> Iterator[Booting]:
+    with users_of(image, make_user) as make:
         yield make
-    for path in map(Path, GRANTS):
-        lines = path.read_text(encoding="ascii").splitlines(keepends=True)
-        kept = [line for line in lines if line.partition(":")[0] not in {user.name for user in made}]
-        path.write_text("".join(kept), encoding="ascii")
 
 
 def test_it_boots_on_the_terminal(booting: Booting) -> None:
@@ -345,14 +321,23 @@ def test_its_control_groups_reach_nobody_outside(booting: Booting) -> None:
 
 
 def test_files_go_into_a_personal_machine(booting: Booting, sshd: Server, tmp_path: Path) -> None:
-    """By scp and sftp, from an image that has neither: what the one brings the other finds."""
+    """By scp, sftp and rsync, none of which the image has: each finds what another brought."""
     user, scopes = booting("container_per: user\nlinger: 10m\n")
     (tmp_path / "sent").write_bytes(secrets.token_bytes(100_000))
     client = sshd.client(user)
-    client.scp("-q", f"{tmp_path}/sent", "box:/etc/brought").ok()
-    client.sftp(f"get /etc/brought {tmp_path}/back").ok()
-    assert (tmp_path / "back").read_bytes() == (tmp_path / "sent").read_bytes()
-    assert client.box("cat /proc/1/comm").ok().text == "init\n"
+    with client.terminal() as console:
+        console.expect_exact(PROMPT)
+        client.scp("-q", f"{tmp_path}/sent", "box:/etc/brought").ok()
+        client.sftp("rename /etc/brought /etc/renamed").ok()
+        client.rsync("-a", "box:/etc/renamed", f"{tmp_path}/back").ok()
+        assert (tmp_path / "back").read_bytes() == (tmp_path / "sent").read_bytes()
+        client.rsync("-a", f"{tmp_path}/back", "box:/srv/").ok()
+        client.scp("-q", "-O", "box:/srv/back", f"{tmp_path}/again").ok()
+        assert (tmp_path / "again").read_bytes() == (tmp_path / "sent").read_bytes()
+        console.send(b"cat /proc/1/comm; stat -c %s /etc/renamed; exit 3\r")
+        console.expect_exact(b"init\r\n100000\r\n")
+        console.wait()
+        assert console.exitstatus == 3
     assert len(scopes.made) == 1
     run([CONTROL, "kill", "--user", user.name]).ok()
     until(scopes.is_empty, "nothing runs any more")
