@@ -73,6 +73,10 @@ def session(
             log.know(kind=request.kind, command=paths.fsdecode(request.command), image_choice=how)
         log.know(image=policy.image)
         registry.own.admit(policy)
+        if request.kind == "info" and policy.access.command is None:
+            from ssh2container.run import info
+
+            return _closed(log, info.tell(request, policy, account, log))
         policy = policy.expanded(specifier_values(account, log.id))
         if policy.home is not None and policy.home.is_below_users:
             from ssh2container.run import first_home
@@ -81,9 +85,12 @@ def session(
         host = Host.observe(policy, account, log.id, environment)
         plan = make(request, account, policy, host, environment)
         log.know(image_digest=host.image.digest, agent=host.agent_missing)
-        outcome = start(plan, log).wait()
-        log.close(outcome.reason, outcome.exit_code, outcome.signal, outcome.traffic, outcome.usage)
-        return outcome
+        return _closed(log, start(plan, log).wait())
+
+
+def _closed(log: audit.Session, outcome: Outcome) -> Outcome:
+    log.close(outcome.reason, outcome.exit_code, outcome.signal, outcome.traffic, outcome.usage)
+    return outcome
 
 
 def _load(account: Account, log: audit.Session) -> Policy:

@@ -15,7 +15,7 @@ from ssh2container import paths
 from ssh2container.errors import Refusal
 
 from . import inner
-from .request import FORWARDED
+from .request import FORWARDED, INFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ def choose(
     for sftp (sftp-server(8)).
     """
     words = request.command.split()
+    if request.kind == "info":
+        what, remedy = (
+            f"no container is made for {INFO.decode()}",
+            "ssh2containerctl show USER --summary says it",
+        )
+        raise Refusal(what, "it says what the user can do", remedy, "request")
     if len(words) != (1 if request.kind == "sshd" else 2):
         name = words[0].decode()
         usage = f"usage: ssh HOST {name} {_PLACE if request.kind == 'connect' else ''}".rstrip()

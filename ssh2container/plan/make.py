@@ -219,7 +219,7 @@ def make(
 
     Raises Refusal when the policy does not allow the request, or itself cannot be carried out.
     """
-    _admit(account, policy)
+    admit(account, policy)
     request = request.under(policy.access.command)
     _require_terminal(request, policy, host)
     refuse_lost_key(request, policy, account.name, given)
@@ -396,7 +396,8 @@ def _watch(
     return made
 
 
-def _admit(account: Account, policy: Policy) -> None:
+def admit(account: Account, policy: Policy) -> None:
+    """Raise Refusal for an account that may ask for nothing."""
     if not policy.access.login:
         raise Refusal("this account is suspended", "access.login is false", policy.access.message, "access")
     unsafe = rules.POWERFUL_GROUPS.keys() & account.groups

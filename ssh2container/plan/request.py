@@ -22,6 +22,8 @@ JOB = b"ssh2container-job="
 others: no client becomes a job."""
 FORWARDED = {b"ssh2container-sshd": "sshd", b"ssh2container-connect": "connect"}
 """First word -> kind of what leads into the container: an sshd there, a connection to a place there."""
+INFO = b"ssh2container-info"
+"""The word that asks what the user can do; the kind is "info"."""
 
 _SFTP_PROGRAMS = (b"internal-sftp", b"sftp-server")
 _TRANSFERS = (b"scp", b"rsync", b"git-upload-pack", b"git-receive-pack")
@@ -33,7 +35,8 @@ USAGE = "usage: ssh2container [-l | --login | -c COMMAND | --version | --help]"
 class Request:
     """One call of the login shell.
 
-    kind: "login" (a shell), "command", "sftp", or what is forwarded into the container: "sshd", "connect".
+    kind: "login" (a shell), "command", "sftp", or what is forwarded into the container: "sshd", "connect";
+        "info" has none.
     command: the client's string, byte for byte; empty when kind is "login".
     forced: the client's own string when sshd's configuration, the key or the policy forced ``command``
         upon it; the payload finds it in SSH_ORIGINAL_COMMAND.
@@ -117,7 +120,8 @@ def _kind(command: bytes) -> str:
     characters that a shell would act on is never taken for it.
     """
     if command.startswith(RESERVED):
-        kind = FORWARDED.get(command.split(None, 1)[0])
+        word = command.split(None, 1)[0]
+        kind = "info" if word == INFO else FORWARDED.get(word)
         if kind is not None:
             return kind
     words = command.split()

@@ -220,6 +220,9 @@ def test_the_verbs_look_at_all_of_them(make_user: MakeUser, pair: tuple[str, str
     for options, name in (((), pair[0]), (("--image", "two"), pair[1])):
         told = json.loads(run([CONTROL, "explain", "--json", *options, user.name]).ok().text)
         assert told["image"]["name"] == name
+        word = f"image={name} " if options else ""
+        can_do = login(user, "-c", f"{word}ssh2container-info").ok().text
+        assert f"programs of the image {name} (or, by choice, " in can_do
         assert told["status"] == 0
     assert run([CONTROL, "explain", "--image", "three", user.name]).status == 126
     tried = run([CONTROL, "try", "--user", user.name, "--image", "two", "--", WHICH]).ok()

@@ -23,6 +23,7 @@ GROUP = "ssh2container"
 PROFILES = "/etc/ssh2container/profiles"
 MakeServer = Callable[..., Server]
 FORCED = "access: {command: \"sh -c 'echo forced; echo $SSH_ORIGINAL_COMMAND'\"}\nhostname: by-key\n"
+CTL = "/usr/bin/ssh2containerctl"
 PASSWORD = "correct horse"  # noqa: S105 - of a user who is gone after the test
 
 
@@ -108,6 +109,18 @@ def test_whatever_is_asked_for(make_sshd: MakeServer, rest: str, keyed: Keyed) -
     assert keyed.ssh(client, "plain", "-s", "box", "sftp").ok().text == ""
     for word in ("ssh2container-sshd", "ssh2container-connect localhost:1"):
         assert keyed.ssh(client, "ruled", "box", word).ok().text == f"forced\n{word}\n"
+
+
+def test_what_a_user_can_do_is_of_the_key(make_sshd: MakeServer, rest: str, keyed: Keyed) -> None:
+    keyed.rule(f'fingerprint: "{keyed.fingerprint}"', "access: {sftp: false}\nsessions: {max_duration: 7m}\n")
+    client = keyed.serve(make_sshd(rest))
+    of_key = keyed.ssh(client, "ruled", "box", "ssh2container-info").ok().text
+    own = keyed.ssh(client, "plain", "box", "ssh2container-info").ok().text
+    assert own == run([CTL, "show", "--summary", keyed.user.name]).ok().text
+    assert "; sftp\n" in own
+    assert "sftp" not in of_key
+    assert "after 7 minutes" in of_key
+    assert "after 7 minutes" not in own
 
 
 def test_the_policys_command_outdoes_the_keys(make_sshd: MakeServer, rest: str, keyed: Keyed) -> None:

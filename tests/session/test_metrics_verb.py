@@ -61,7 +61,7 @@ def test_sessions_that_run_and_that_have_ended(
     closed = 'event=close session="'
     until(lambda: any(closed in line for line in syslog.of(f'uid="{user.uid}"')), closed)
     after = metrics.now(user.uid)
-    kinds = ("login", "command", "sftp", "sshd", "connect", "other")
+    kinds = ("login", "command", "sftp", "sshd", "connect", "info", "other")
     running = [sum(found[f"sessions {kind}"] for kind in kinds) for found in (before, during, after)]
     assert running[1] == running[0] + 1
     assert running[2] == running[0]

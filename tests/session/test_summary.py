@@ -7,6 +7,7 @@ import json
 import pytest
 from support.host import run
 from support.login import inside, login
+from support.syslog import Syslog
 from support.users import MakeUser, User
 
 from ssh2container.admin.login import summary
@@ -85,3 +86,51 @@ def test_a_suspended_account_enters_by_nothing(make_user: MakeUser) -> None:
 @pytest.mark.parametrize("option", [["--changed"], ["--group", "users"]])
 def test_it_is_of_a_login(user: User, option: list[str]) -> None:
     assert run([CTL, "show", "--summary", *option, user.name]).status == 2
+
+
+WORD = "ssh2container-info"
+
+
+def test_a_user_asks_for_it(make_user: MakeUser, syslog: Syslog) -> None:
+    """The words are root's, whatever access lets the user run, and stand alone on standard output."""
+    user = make_user("image: host\naccess: {interactive: false, commands: none}\nsessions: {max: 3}\n")
+    shown = run([CTL, "show", "--summary", user.name]).ok().text
+    done = login(user, "-c", WORD).ok()
+    assert (done.text, done.errors) == (shown, "")
+    assert f"as {user.name}; " in done.text
+    assert login(user, "-c", "id").status == 126
+    found = [line for line in syslog.of(user.name) if 'kind="info"' in line and "event=note" not in line]
+    assert len(found) == 2, found
+    opened, closed = found
+    assert "event=open" in opened
+    assert "event=close" in closed
+    assert 'exit="0"' in closed
+    for command in (f"{WORD} --json", f"{WORD} {user.name}"):
+        refused = login(user, "-c", command)
+        assert (refused.status, refused.out) == (126, b"")
+        assert f"usage: ssh HOST {WORD}" in refused.errors
+
+
+def test_who_may_not_log_in_is_told_nothing(make_user: MakeUser) -> None:
+    for access, why in (
+        ("{login: false, message: ask Eve}", "this account is suspended"),
+        ("{until: 2001-02-03}", "closed"),
+    ):
+        done = login(make_user(f"image: host\naccess: {access}\n"), "-c", WORD)
+        assert (done.status, done.out) == (126, b"")
+        assert why in done.errors
+        assert done.errors.count("\n") == 1
+
+
+def test_a_forced_command_outdoes_it(make_user: MakeUser) -> None:
+    user = make_user("image: host\naccess: {command: [echo, forced]}\n")
+    assert login(user, "-c", WORD).ok().text == "forced\n"
+
+
+def test_what_keeps_logins_from_starting_follows_the_text(make_user: MakeUser) -> None:
+    user = make_user("image: host\nshell: [/bin/no-such-shell]\n")
+    done = login(user, "-c", WORD)
+    assert done.status == login(user).status == 127
+    assert done.text == run([CTL, "show", "--summary", user.name]).text
+    assert done.text.startswith("Enters by: ")
+    assert "/bin/no-such-shell" in done.errors

@@ -36,7 +36,7 @@ def test_the_option_decides_and_not_the_variable(command: bytes, original: bytes
 def test_with_the_sentinel_the_variable_is_the_request(original: bytes) -> None:
     request = Request.parse([b"-c", SENTINEL], {b"SSH_ORIGINAL_COMMAND": original})
     assert (request.command, request.forced) == (original, None)
-    assert request.kind in ("command", "sftp", *FORWARDED.values())
+    assert request.kind in ("command", "sftp", "info", *FORWARDED.values())
 
 
 def test_the_sentinel_without_the_variable_is_a_login() -> None:
@@ -82,6 +82,9 @@ def test_whatever_a_shell_would_read_otherwise_is_a_command(command: bytes) -> N
     [
         (b"ssh2container-sshd", "sshd"),
         (b"ssh2container-sshd  extra", "sshd"),
+        (b"ssh2container-info", "info"),
+        (b"ssh2container-info extra", "info"),
+        (b"ssh2container-info; id", "command"),
         (b"ssh2container-connect 22", "connect"),
         (b"ssh2container-sshd; id", "command"),
         (b"ssh2container-", "command"),

@@ -9,7 +9,7 @@ import click
 
 from ssh2container.admin.account import advised
 from ssh2container.admin.cli import completing, explain, output, public_key
-from ssh2container.admin.login import jobs, verdict
+from ssh2container.admin.login import in_short, jobs, verdict
 from ssh2container.admin.policy import origins
 from ssh2container.errors import Refusal, SessionError, printable
 from ssh2container.policy import keyed, store
@@ -90,17 +90,14 @@ def command(
 
 def _summarize(user: str, *, as_json: bool) -> None:
     """Print what ``explain`` begins with, of the first kind of login that the policy allows."""
-    found = verdict.of_user(user, explain=True)
-    answers = [one for one in found.answers if not one.rule]
-    if not answers:
-        raise Refusal(f"{user} cannot log in", "access.login is false, or access allows nothing")
-    answer = next((one for one in answers if one.explained is not None), answers[0])
-    if answer.explained is None:
-        raise advised(answer.error or SessionError(f"there is no plan of {user}'s logins"), user)
+    try:
+        answer, explained = in_short.of(user)
+    except SessionError as error:
+        raise advised(error, user) from None
     if as_json:
-        output.print_report({"user": user, "summary": answer.explained["summary"], "status": answer.status})
+        output.print_report({"user": user, "summary": explained["summary"], "status": answer.status})
     else:
-        explain.print_summary(output.console(), answer.explained["summary"])
+        explain.print_summary(output.console(), explained["summary"])
     if answer.error is not None:
         output.failure(advised(answer.error, user))
         sys.exit(answer.status)

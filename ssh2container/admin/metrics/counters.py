@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     """The name of a counter and the value of its label, "" where it has none."""
 
 OTHER = "other"
-KINDS = ("login", "command", "sftp", "sshd", "connect", OTHER)
+KINDS = ("login", "command", "sftp", "sshd", "connect", "info", OTHER)
 """Kinds of sessions (docs/audit.md)."""
 STEPS = (
     "access", "account", "agent", "answering", "audit", "descriptors", "home", "hook", "host-key", "hours",
-    "identity-map", "image", "join", "key", "keys", "limit", "limits", "namespaces", "network", "order",
-    "owner", "policy", "record", "registry", "request", "sessions", "sshd", "system", "tools", "volume",
-    "wait", OTHER,
+    "identity-map", "image", "info", "join", "key", "keys", "limit", "limits", "namespaces", "network",
+    "order", "owner", "policy", "record", "registry", "request", "sessions", "sshd", "system", "tools",
+    "volume", "wait", OTHER,
 )  # fmt: skip
 """At which step a login is refused or fails."""
 ENDS = ("exit", "hangup", "reboot", "recording", *sorted(killed.OF_LIMITS), OTHER)
