@@ -517,6 +517,27 @@ class TestFrom:
         assert pwd.getpwnam(person.name) == before
         assert os.path.exists(f"{home}/here")
 
+    def test_what_is_listed_of_a_home(self, make_person: Callable[..., Person], ledger: Ledger) -> None:
+        person = make_person()
+        run(["usermod", "-s", "/usr/bin/firejail", person.name]).ok()
+        person.write("work/notes", "mine\n")
+        ledger.note_path("/etc/firejail")
+        os.mkdir("/etc/firejail")
+        with open("/etc/firejail/login.users", "w", encoding="utf-8") as file:
+            file.write(f"{person.name}: --noprofile --whitelist=${{HOME}}/work --net=none --cpu=0\n")
+        before = person.state()
+        shown = control("adopt", "--from", "firejail", "--yes", person.name).ok().text
+        assert "not kept: /etc/firejail/login.users:1: cpu 0: cpus says how much, not which" in shown
+        inside = person.client.box("ls -A; cat work/notes; echo more > work/notes").ok().text
+        assert "mine\n" in inside
+        assert ".ssh" not in inside
+        with open(f"{person.user.home}/work/notes", encoding="utf-8") as file:
+            assert file.read() == "more\n"
+        person.write("work/notes", "mine\n")
+        control("adopt", "--undo", person.name).ok()
+        assert person.state().keys() == before.keys()
+        assert person.shell == "/usr/bin/firejail"
+
 
 @contextlib.contextmanager
 def sudo_rule(text: str) -> Iterator[None]:

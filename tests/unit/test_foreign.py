@@ -396,3 +396,173 @@ class TestJailkit:
         host.write("/srv/jail/etc/passwd", "bob:x:1:1::/:/bin/sh\n")
         said = host.refused("jailkit", "/usr/sbin/jk_chrootsh", home=self.HOME)
         assert "/srv/jail/etc/passwd: alice is not in it" in said
+
+
+class TestCageFS:
+    MOUNTS = (
+        "# mounts\n/var/lib/mysql\n/proc\n/dev/pts\n/opt\n!/srv/shared\n%/srv/fcgi\n*/srv/byuid\n"
+        "@/var/spool/cron,700\n/etc/mail\n/var/gone\n"
+    )
+
+    @pytest.fixture
+    def caged(self, host: Host) -> Host:
+        host.write("/etc/cagefs/cagefs.mp", self.MOUNTS)
+        host.make("/var/lib/mysql", "/opt", "/srv/shared", "/srv/fcgi/alice", "/srv/byuid/1001")
+        host.make("/etc/cagefs/users.disabled/02", "/etc/cagefs/exclude")
+        return host
+
+    def test_mount_points(self, caged: Host) -> None:
+        caged.write("/etc/cagefs/conf.d/wp.cfg", "[wp]\ncomment=CLI\npaths=/usr/bin/wp, /opt/wp\n")
+        caged.write("/etc/cagefs/custom.proxy.commands", "X:Y=root:/usr/bin/x\n")
+        caged.write("/var/cagefs/01/alice/virt.mp", ">/var/www,0755\n@one\n")
+        told = caged.told("cagefs", "/bin/sh")
+        assert volumes(told) == [
+            ("/var/lib/mysql", "/var/lib/mysql", False),
+            ("/opt", "/opt", False),
+            ("/srv/shared", "/srv/shared", True),
+            ("/srv/fcgi/alice", "/srv/fcgi/alice", False),
+            ("/srv/byuid/1001", "/srv/byuid/1001", False),
+        ]
+        found = meant(told)
+        assert [(one.target, one.mode) for one in found.tmpfs] == [("/var/spool/cron", 0o700)]
+        assert (found.shell, found.access.interactive, commands(told)) == (("/bin/sh",), True, "any")
+        assert {key: line for key, (line, _) in left(told).items()} == {
+            "/etc/mail": 10,
+            "/var/gone": 11,
+            "wp: paths /opt/wp": 3,
+            "X:Y=root:/usr/bin/x": 1,
+            ">/var/www,0755": 1,
+            "@one": 2,
+        }
+        assert not told.apart
+
+    def test_who_is_not_locked_in_is_left_alone(self, caged: Host) -> None:
+        caged.write("/etc/cagefs/exclude/mine", "bob\nalice\n")
+        assert "is not in CageFS: /etc/cagefs/exclude/mine has it" in caged.refused("cagefs", "/bin/sh")
+        os.unlink(f"{caged.root}/etc/cagefs/exclude/mine")
+        caged.write("/etc/cagefs/users.disabled/01/alice")
+        assert "/etc/cagefs/users.disabled has it" in caged.refused("cagefs", "/bin/sh")
+        caged.make("/etc/cagefs/users.enabled")
+        assert "/etc/cagefs/users.enabled does not have it" in caged.refused("cagefs", "/bin/sh")
+        caged.write("/etc/cagefs/users.enabled/alice")
+        assert caged.told("cagefs", "/bin/sh")
+
+    def test_a_line_that_is_none(self, caged: Host) -> None:
+        caged.write("/etc/cagefs/cagefs.mp", "/opt\n$/what\n")
+        assert '/etc/cagefs/cagefs.mp:2:1: found "$/what"' in caged.refused("cagefs", "/bin/sh")
+
+    def test_where_nobody_is(self, host: Host) -> None:
+        assert "neither users.enabled nor users.disabled" in host.refused("cagefs", "/bin/sh")
+
+
+class TestJailbash:
+    SCRIPT = (
+        "#!/usr/bin/env bash\n# calls bwrap with these\nset -euo pipefail\n"
+        "(exec -a jailbash bwrap --ro-bind /usr /usr \\\n"
+        "\t--tmpfs /usr/lib/modules \\\n\t--proc /proc --dev /dev \\\n"
+        "\t--bind ${HOME} ${HOME} \\\n\t--ro-bind-try /etc/hosts /etc/hosts \\\n"
+        "\t--bind-try /srv/sock /srv/sock \\\n\t--bind-try /srv/none /srv/none \\\n"
+        "\t--chdir ${HOME} --unshare-all --share-net --die-with-parent \\\n"
+        '\t--dir /run/user/$(id -u) --setenv PS1 "$(id -nu)$ " \\\n\t--file 11 /etc/passwd \\\n'
+        '\t/bin/bash -l "$@") \\\n\t11< <(getent passwd $UID 65534)\n'
+    )
+
+    def test_the_call_of_bubblewrap(self, host: Host) -> None:
+        host.write("/usr/bin/jailbash", self.SCRIPT)
+        host.make("/srv/sock")
+        told = host.told("jailbash", "/usr/bin/jailbash")
+        found = meant(told)
+        assert (found.network_mode, found.access.interactive) == ("host", True)
+        assert volumes(told) == [("/srv/sock", "/srv/sock", False)]
+        assert dict(found.environment) == {"PS1": "alice$ "}
+        assert not told.apart
+        assert {key: line for key, (line, _) in left(told).items()} == {"--bind-try /srv/none /srv/none": 10}
+        assert len(told.differs()) == 2
+
+    @pytest.mark.parametrize(
+        ("old", "new", "says"),
+        [
+            ("--unshare-all", "--unshare-al", "jailbash:11:1: --unshare-al is not known"),
+            ("bwrap --ro", "cage --ro", "it does not call bwrap"),
+            ("--proc /proc", "--proc '/proc", "jailbash:6:1: found"),
+        ],
+    )
+    def test_a_call_that_cannot_be_told(self, host: Host, old: str, new: str, says: str) -> None:
+        host.write("/usr/bin/jailbash", self.SCRIPT.replace(old, new))
+        assert says in host.refused("jailbash", "/usr/bin/jailbash")
+
+    def test_another_home_and_no_network(self, host: Host) -> None:
+        host.write(
+            "/bin/jailbash", "exec bwrap --unshare-net --ro-bind /srv/h $HOME --hostname box /bin/sh\n"
+        )
+        told = host.told("jailbash", "/bin/jailbash")
+        assert (told.apart, told.home, told.read_only) == (True, "/srv/h", True)
+        assert (meant(told).network_mode, meant(told).hostname) == ("none", "box")
+
+
+class TestFirejail:
+    USERS = (
+        "# login.users\nbob: --net=none\nal*: --private --net=none --rlimit-nproc=40\nalice: --noprofile\n"
+    )
+
+    def test_the_first_line_of_the_user_and_the_default_profile(self, host: Host) -> None:
+        host.write("/etc/firejail/login.users", self.USERS)
+        host.write(
+            "/etc/firejail/default.profile",
+            "# default\ninclude default.local\ninclude disable.inc\nignore seccomp.drop\ncaps.drop all\n"
+            "netfilter\nnonewprivs\nseccomp mount,@clock\nseccomp.drop ptrace\nseccomp-error-action kill\n"
+            "timeout 01:30:00\nenv A=b c\nprivate-bin ls,cat # only these\n?HAS_NET: ignore net\n",
+        )
+        host.write(
+            "/etc/firejail/disable.inc", "blacklist /boot\nblacklist ${HOME}/.ssh\nblacklist /usr/bin/gcc\n"
+        )
+        told = host.told("firejail", "/usr/bin/firejail")
+        found = meant(told)
+        assert (told.apart, told.home, found.network_mode) == (True, "", "none")
+        assert dict(found.ulimits)["nproc"] == (40, 40)
+        assert dict(found.environment) == {"A": "b c"}
+        assert found.values["sessions.max_duration"] == 5400
+        assert list(found.values["seccomp.deny"]) == ["mount"]
+        assert found.values["seccomp.on_violation"] == "kill"
+        assert {key: line for key, (line, _) in left(told).items()} == {
+            "netfilter": 6,
+            "seccomp mount,@clock: @clock": 8,
+            "private-bin ls,cat": 13,
+            "?HAS_NET: ignore net": 14,
+            "blacklist ${HOME}/.ssh": 2,
+            "blacklist /usr/bin/gcc": 3,
+        }
+
+    def test_what_is_listed_of_a_home_is_all_there_is_of_it(self, host: Host) -> None:
+        host.write("/etc/firejail/login.users", "alice: --profile=work\n")
+        host.write(
+            "/etc/firejail/work.profile",
+            "whitelist ${HOME}/work\nwhitelist ~/gone\nwhitelist-ro /srv/course\nwhitelist ${HOME}/*.txt\n"
+            "read-only ${HOME}\nread-only ${HOME}/work\n",
+        )
+        host.make("/home/alice/work", "/srv/course")
+        told = host.told("firejail", "/usr/bin/firejail")
+        assert volumes(told) == [
+            ("/home/alice/work", "/home/alice/work", True),
+            ("/srv/course", "/srv/course", True),
+        ]
+        assert (told.apart, told.home) == (True, "")
+        assert set(left(told)) == {"whitelist /home/alice/gone", "whitelist ${HOME}/*.txt"}
+
+    @pytest.mark.parametrize(
+        ("users", "says"),
+        [
+            ("alice --net=none\n", '/etc/firejail/login.users:1:1: found "alice --net=none"'),
+            ("alice: net=none\n", 'found "net=none"; allowed: --OPTION'),
+            ("alice: --profile=none\n", "/etc/firejail/none.profile: there is no such file"),
+            ("alice: --noprofile --timeout=5\n", "allowed: timeout HH:MM:SS"),
+            ("alice: --env='A\n", "closed quotes"),
+        ],
+    )
+    def test_what_cannot_be_followed(self, host: Host, users: str, says: str) -> None:
+        host.write("/etc/firejail/login.users", users)
+        assert says in host.refused("firejail", "/usr/bin/firejail")
+
+    def test_profiles_that_include_each_other(self, host: Host) -> None:
+        host.write("/etc/firejail/default.profile", "include default.profile\n")
+        assert "more than 100 profiles" in host.refused("firejail", "/usr/bin/firejail")

@@ -152,7 +152,7 @@ def _by_restrictions(facts: Facts, choice: Choice) -> str:
             if value
         )
         return f"is restricted by sshd's {given}: name what the policy extends (--profile)"
-    if not facts.known_shell and not choice.foreign:
+    if not facts.known_shell and not choose.is_shell(choice.foreign):
         return f"has the login shell {facts.account.shell}, which /etc/shells lacks: name --profile"
     return ""
 
@@ -198,16 +198,17 @@ def _of_the_shell(facts: Facts, choice: Choice) -> tuple[list[str], list[str]]:
 
 
 def _home_lines(choice: Choice, told: Told | None) -> list[str]:
+    more = ", read_only: true" if told is not None and told.read_only else ""
     if choice.home == APART:
         path = told.home.replace("%", "%%") if told is not None else ""
-        return [f"home: {{source: {flow(path)}}}"] if path else []
+        return [f"home: {{source: {flow(path)}{more}}}"] if path else []
     if choice.home == KEEP:
         return [
             "# The home on the host: what sessions write to .ssh, .forward and user units acts outside.",
-            'home: {source: "%h"}',
+            f'home: {{source: "%h"{more}}}',
             "unsafe_host_home: true",
         ]
-    return [f"home: {{source: {choice.homes}/%u}}"]
+    return [f"home: {{source: {choice.homes}/%u{more}}}"]
 
 
 def _is_inside(path: str) -> bool:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.foreign import chroot_sftp, jailkit, lshell, podmansh, rssh
+from ssh2container.admin.foreign import (
+    cagefs,
+    chroot_sftp,
+    firejail,
+    jailbash,
+    jailkit,
+    lshell,
+    podmansh,
+    rssh,
+)
 from ssh2container.admin.policy.yaml.problems import PolicyError
 from ssh2container.errors import Refusal
 
@@ -15,7 +24,10 @@ if TYPE_CHECKING:
     from ssh2container.admin.foreign.told import Subject, Told
 
 _READERS: dict[str, tuple[tuple[str, ...], Callable[[Subject], Told]]] = {
+    "cagefs": (cagefs.SHELLS, cagefs.read),
     "chroot-sftp": (chroot_sftp.SHELLS, chroot_sftp.read),
+    "firejail": (firejail.SHELLS, firejail.read),
+    "jailbash": (jailbash.SHELLS, jailbash.read),
     "jailkit": (jailkit.SHELLS, jailkit.read),
     "lshell": (lshell.SHELLS, lshell.read),
     "podmansh": (podmansh.SHELLS, podmansh.read),
@@ -25,6 +37,11 @@ _READERS: dict[str, tuple[tuple[str, ...], Callable[[Subject], Told]]] = {
 NAMES = tuple(_READERS)
 OF_SSHD = "chroot-sftp"
 """The one that sshd itself holds to, whatever the login shell is."""
+
+
+def is_shell(name: str) -> bool:
+    """Tell whether a project is a login shell, so that the account's own gives it nothing else."""
+    return name in _READERS and bool(_READERS[name][0])
 
 
 def told(name: str, subject: Subject) -> Told:

@@ -55,9 +55,7 @@ def read(subject: Subject) -> Told:
     if os.path.basename(inside.text) == _LIMITING:
         _limits(told, subject, f"{subject.root}{jail}{_DIRECTORY}/{_LIMITING}.ini")
     else:
-        for key, value in (("access.interactive", "true"), ("access.sftp", "true")):
-            told.set(key, inside, value, f"the shell {inside.text}")
-        told.set("access.commands", inside, "any", f"the shell {inside.text}", word=False)
+        told.gives_a_shell(inside, f"the shell {inside.text}")
     return told
 
 

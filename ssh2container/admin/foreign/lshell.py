@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from ssh2container.admin.convert.tree import Text, text_at
 from ssh2container.admin.foreign import written
-from ssh2container.admin.foreign.told import NO_SFTP, SCP_IS_NOT_SFTP, SCP_IS_SFTP, Told, unreadable
+from ssh2container.admin.foreign.told import (
+    NO_SFTP,
+    OWN_PLACE,
+    SCP_IS_NOT_SFTP,
+    SCP_IS_SFTP,
+    Told,
+    unreadable,
+)
 from ssh2container.admin.policy.yaml.problems import did_you_mean, quoted
 
 if TYPE_CHECKING:
@@ -222,7 +229,7 @@ def _paths(told: Told, subject: Subject, values: _Values) -> None:
         elif path.split("/")[1] in ("usr", "bin", "sbin", "lib", "lib64"):
             told.differ(place, name, "what of it the image has, read-only")
         elif path.split("/")[1] in ("", "etc", "proc", "sys", "dev", "run", "tmp", "home", "var"):
-            told.leave(place, name, "a container has its own; name what is needed of the host's in volumes")
+            told.leave(place, name, OWN_PLACE)
         else:
             told.bind(place, path, path, name, read_only=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 _COMMANDS = re.compile(r"^( *commands:)$", re.MULTILINE)
 """The line that opens the list of commands; entries of a list add up from file to file."""
 _LONGEST_NAME = 60
+MISSING = "it is not there, and a session whose volume is missing is refused"
+NO_KEY = "no key of a policy is that"
+OWN_PLACE = "a container has its own; name what is needed of the host's in volumes"
 NO_SFTP = "it is said of sftp alone, which is not served"
 SCP_IS_SFTP = "scp of OpenSSH 9 speaks sftp, and works, too"
 SCP_IS_NOT_SFTP = "scp of OpenSSH 9 speaks sftp, which is not served: its users say scp -O"
@@ -43,6 +47,7 @@ class Told:
 
     source: the file that decides about the account, for what has no line of its own.
     apart: whether the account's home on the host stays where it is, as sessions did not see it either.
+    read_only: whether that home cannot be written to.
     home: the directory of the host that was the home of sessions then, "" for one in memory.
     """
 
@@ -52,6 +57,7 @@ class Told:
         self.draft = Draft(self.notes)
         self.apart = False
         self.home = ""
+        self.read_only = False
 
     @property
     def whole(self) -> Text:
@@ -83,6 +89,19 @@ class Told:
     def differ(self, node: Node, key: str, why: str) -> None:
         """Say that ``key`` means something else in the policy."""
         self.notes.differ(node, shortened(key), why)
+
+    def bind_if_there(self, node: Node, root: str, path: str, name: str, *, read_only: bool) -> None:
+        """Bind a path where it was, if the host has it; root: what stands before the paths of the host."""
+        if os.path.lexists(root + path):
+            self.bind(node, path, path, name, read_only=read_only)
+        else:
+            self.leave(node, name, MISSING)
+
+    def gives_a_shell(self, node: Node, name: str) -> None:
+        """Let clients do what a shell lets them do: commands and transfers, too."""
+        for key in ("access.interactive", "access.sftp"):
+            self.set(key, node, "true", name)
+        self.set("access.commands", node, "any", name, word=False)
 
     def only_transfers(self, node: Node) -> None:
         """Let nobody have a shell, nor a command that is not named."""
