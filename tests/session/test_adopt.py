@@ -479,6 +479,7 @@ class TestFrom:
             file.write("  ForceCommand internal-sftp -u 0077 -l INFO\n")
         before = person.state()
         shown = control("adopt", "--from", "chroot-sftp", "--yes", person.name).ok().text
+        assert "internal-sftp -u 0077 -l INFO /srv/jail-%u" in shown
         assert f"not kept: {configuration}:3: internal-sftp -l INFO: " in shown
         assert f"not quite the same: {configuration}:2: ChrootDirectory {jail}: " in shown
         assert person.client.sftp("put /etc/hostname /upload/here", "ls").ok()

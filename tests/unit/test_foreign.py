@@ -183,10 +183,8 @@ class TestRssh:
         assert (commands(told), found.access.interactive) == (["scp", "rsync"], False)
         assert found.access.sftp is not None
         assert found.access.sftp.umask == 0o022
-        assert {key: line for key, (line, _) in left(told).items()} == {
-            "logfacility LOG_USER": 2,
-            "umask 022": 7,
-        }
+        assert {key: line for key, (line, _) in left(told).items()} == {"logfacility LOG_USER": 2}
+        assert [note.line for note in told.notes.differs] == [7]
         assert not told.apart
 
     def test_the_line_of_a_user_leaves_nothing_of_the_rest(self, host: Host) -> None:

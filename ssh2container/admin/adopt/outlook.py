@@ -43,7 +43,8 @@ def rows(facts: Facts, choice: plan.Choice, written: plan.Draft, policy: Policy)
 def _of_shell(facts: Facts, choice: plan.Choice, written: plan.Draft) -> Iterator[plan.Row]:
     shell = facts.account.shell or "/bin/sh"
     if choice.foreign:
-        yield plan.Row("login", shell, f"what {choice.foreign} is configured to let in", plan.CHANGED)
+        today = f"{facts.sshd.forced} {facts.sshd.chroot}".strip() or shell
+        yield plan.Row("login", today, f"what {choice.foreign} is configured to let in", plan.CHANGED)
     elif facts.sshd.forced or facts.sshd.chroot or not facts.known_shell:
         yield plan.Row("login", shell, "what the profile lets in", plan.CHANGED)
     elif written.left_out:

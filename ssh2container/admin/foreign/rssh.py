@@ -120,16 +120,12 @@ def _say(told: Told, subject: Subject, rules: _Rules) -> None:
     if sftp is not None and "scp" not in rules.services:
         told.differ(sftp, "allowsftp", SCP_IS_SFTP)
     if rules.umask is not None:
+        shown = f"umask {rules.umask.text}"
         if sftp is not None:
-            told.set(
-                "access.sftp.umask", rules.umask, rules.umask.text, f"umask {rules.umask.text}", word=False
-            )
+            told.set("access.sftp.umask", rules.umask, rules.umask.text, shown, word=False)
         if set(rules.services) - {"sftp"}:
-            told.leave(
-                rules.umask,
-                f"umask {rules.umask.text}",
-                "it holds for sftp alone: a command has the umask of its session",
-            )
+            say = told.differ if sftp is not None else told.leave
+            say(rules.umask, shown, "it holds for sftp alone: a command has the umask of its session")
     if rules.facility is not None:
         told.leave(rules.facility, f"logfacility {rules.facility.text}", "each session is in the audit trail")
     if rules.chroot is not None:
