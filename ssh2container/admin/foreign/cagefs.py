@@ -49,7 +49,7 @@ def read(subject: Subject) -> Told:
     _skeleton(told, subject)
     told.gives_a_shell(told.whole, "a shell")
     shell = subject.account.shell or "/bin/sh"
-    if os.path.normpath(shell).split("/")[1] in _PROGRAMS:
+    if os.path.normpath(shell).lstrip("/").split("/")[0] in _PROGRAMS:
         told.set("shell", told.whole, shell, f"the login shell {shell}", word=False)
     return told
 

@@ -43,7 +43,7 @@ def take(told: Told, subject: Subject, node: Text, chroot: str, name: str, inner
     told.home = within if seen else ""
     told.apart = told.home != home
     first = inner.strip("/").split("/")[0] if seen else ""
-    taken = OWN | {home.split("/")[1]}
+    taken = OWN | {home.strip("/").split("/")[0]}
     wanted = [entry for entry in entries if entry.name not in taken and entry.name != first]
     if len(wanted) > MOST_ENTRIES:
         hint = "write a policy by hand: ssh2containerctl edit, then enable"

@@ -226,6 +226,8 @@ def _paths(told: Told, subject: Subject, values: _Values) -> None:
             continue
         if any(letter in entry for letter in "*?["):
             told.leave(place, name, "a pattern: name each directory in volumes")
+        elif not path.startswith("/"):
+            told.leave(place, name, "it is relative: name the directory in volumes")
         elif path.split("/")[1] in ("usr", "bin", "sbin", "lib", "lib64"):
             told.differ(place, name, "what of it the image has, read-only")
         elif path.split("/")[1] in ("", "etc", "proc", "sys", "dev", "run", "tmp", "home", "var"):
