@@ -8,7 +8,7 @@ import click
 
 from ssh2container.admin.cli import completing, output
 from ssh2container.admin.policy import diff, origins
-from ssh2container.errors import Refusal, printable
+from ssh2container.errors import Refusal
 from ssh2container.policy import store
 
 SECTION = "Policies"
@@ -35,15 +35,12 @@ def command(user: str, old: str, new: str, groups: tuple[str, ...], *, as_json: 
     if as_json:
         output.print_report({"user": user, "differences": [_as_dict(*entry) for entry in found]})
         sys.exit(1 if found else 0)
-    out = output.console()
+    out = output.Paper()
     for key, before, after in found:
-        out.print(f"[bold]{output.escape(printable(key))}[/]")
+        out.print((key, "bold"))
         for sign, colour, row in (("-", "red", before), ("+", "green", after)):
             if row is not None:
-                line = f"{sign} {printable(row.value())}  "
-                out.print(
-                    f"[{colour}]{output.escape(line)}[/][dim]# {output.escape(printable(row.origin))}[/]"
-                )
+                out.print((f"{sign} {row.value()}  ", colour), (f"# {row.origin}", "dim"))
     sys.exit(1 if found else 0)
 
 

@@ -10,15 +10,14 @@ import click
 from ssh2container.admin.account import advised
 from ssh2container.admin.cli import completing, moment, output, public_key
 from ssh2container.admin.login import summary, verdict
-from ssh2container.errors import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from ssh2container.admin.cli.output import Paper
     from ssh2container.policy.key_rules import Used
 
 SECTION = "Policies"
 
+_HEAD = "bold"
 _PHASES = {
     "limits": "The user's service manager, while process 1 is at work",
     "network": "The forwarder, outside, while process 1 is at work",
@@ -81,71 +80,70 @@ def command(
         sys.exit(answer.status)
 
 
-def print_summary(out: Console, lines: dict[str, str]) -> None:
+def print_summary(out: Paper, lines: dict[str, str]) -> None:
     """Print what the user can do, a line for each thing."""
     for beginning, words in summary.text(lines):
-        out.print(f"[bold]{beginning}[/] {_plain(words)}")
+        out.print((beginning, _HEAD), f" {words}")
 
 
 def _show(explained: dict[str, Any]) -> None:
-    out = output.console()
+    out = output.Paper()
     if explained["rule"]:
-        out.print(f"[bold]The policy of the key:[/] {_plain(explained['rule'])}")
+        out.print(("The policy of the key:", _HEAD), f" {explained['rule']}")
     print_summary(out, explained["summary"])
-    out.print(f"[bold]New namespaces:[/] {', '.join(explained['namespaces'])}")
+    out.print(("New namespaces:", _HEAD), f" {', '.join(explained['namespaces'])}")
     phase = reason = ""
     for number, step in enumerate(explained["operations"], 1):
         if step["phase"] != phase:
             phase = step["phase"]
-            out.print(f"[bold]{_PHASES[phase]}[/]")
-        why = _blame(step["key"], step["origin"]) if step["key"] else ""
-        out.print(f"{number:4}  {_plain(step['describe'])}{why}")
+            out.print((_PHASES[phase], _HEAD))
+        why = [_blame(step["key"], step["origin"])] if step["key"] else []
+        out.print(f"{number:4}  {step['describe']}", *why)
         if step["reason"] != reason:
             reason = step["reason"]
-            out.print(f"      [dim italic]{reason}[/]")
+            out.print("      ", (reason, "dim italic"))
     place = _blame(explained["program_key"], explained["program_origin"])
-    out.print(f"[bold]Then:[/] {_plain(explained['program'])}{place}")
-    out.print(f"      in {_plain(explained['directory'])}")
+    out.print(("Then:", _HEAD), f" {explained['program']}", place)
+    out.print(f"      in {explained['directory']}")
     for one in explained["variables"]:
-        out.print(f"      with {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
-    out.print("[bold]What its network reaches[/]")
+        out.print(f"      with {one['describe']}", _blame(one["key"], one["origin"]))
+    out.print(("What its network reaches", _HEAD))
     for one in explained["reach"]:
-        out.print(f"      {_plain(one['describe'])}  [dim]# {output.escape(one['key'])}[/]")
-    if explained["meanwhile"]:
-        out.print("[bold]Meanwhile the monitor will[/]")
-    for one in explained["meanwhile"]:
-        out.print(f"      {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
+        out.print(f"      {one['describe']}", _remark(one["key"]))
+    _list(out, "Meanwhile the monitor will", explained["meanwhile"])
     _show_what_it_comes_to(out, explained)
-    if explained["schedule"]:
-        out.print("[bold]Jobs, each a login of its own[/]")
-    for one in explained["schedule"]:
-        out.print(f"      {_plain(one['describe'])}{_blame(one['key'], one['origin'])}")
+    _list(out, "Jobs, each a login of its own", explained["schedule"])
 
 
-def _show_what_it_comes_to(out: Console, explained: dict[str, Any]) -> None:
+def _list(out: Paper, head: str, listed: list[dict[str, Any]]) -> None:
+    if listed:
+        out.print((head, _HEAD))
+    for one in listed:
+        out.print(f"      {one['describe']}", _blame(one["key"], one["origin"]))
+
+
+def _show_what_it_comes_to(out: Paper, explained: dict[str, Any]) -> None:
     if explained["keys"]:
-        out.print("[bold]Keys with a policy of their own[/] (explain --key KEY shows it)")
+        out.print(("Keys with a policy of their own", _HEAD), " (explain --key KEY shows it)")
     for one in explained["keys"]:
-        text = f"{_plain(one['rule'])}: extends {_plain(', '.join(one['extends']))}"
-        out.print(f"      {text}  [dim]# {output.escape(one['origin'])}[/]")
+        out.print(f"      {one['rule']}: extends {', '.join(one['extends'])}", _remark(one["origin"]))
     if explained["units"]:
-        out.print("[bold]What asks for protection that it does not get inside[/]")
+        out.print(("What asks for protection that it does not get inside", _HEAD))
     for one in explained["units"]:
-        out.print(f"      {_plain(one['unit'])}: {_plain(one['means'])}")
+        out.print(f"      {one['unit']}: {one['means']}")
     if explained["costs"]:
-        out.print("[bold]What it costs[/]")
+        out.print(("What it costs", _HEAD))
     for one in explained["costs"]:
-        out.print(f"      {_plain(one['describe'])}  [dim]# {output.escape(one['key'])}[/]")
+        out.print(f"      {one['describe']}", _remark(one["key"]))
     if explained["weaker"]:
-        out.print("[bold]Weaker than the default[/]")
+        out.print(("Weaker than the default", _HEAD))
     for one in explained["weaker"]:
-        text = f"{output.escape(one['key'])}: {_plain(one['means'])}"
-        out.print(f"      {text}  [dim]# {output.escape(one['origin'])}[/]")
+        out.print(f"      {one['key']}: {one['means']}", _remark(one["origin"]))
 
 
-def _plain(text: str) -> str:
-    return output.escape(printable(text))
+def _blame(key: str, origin: str | None) -> tuple[str, str]:
+    return _remark(f"{key}, {origin or 'built-in'}")
 
 
-def _blame(key: str, origin: str | None) -> str:
-    return f"  [dim]# {output.escape(key)}, {output.escape(origin or 'built-in')}[/]"
+def _remark(text: str) -> tuple[str, str]:
+    return f"  # {text}", "dim"

@@ -17,7 +17,6 @@ from ssh2container.admin.doctor.finding import (
     Finding,
     gravest,
 )
-from ssh2container.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -105,20 +104,20 @@ def show(found: Sequence[Finding], *, as_json: bool, everything: bool = False, z
     if as_json:
         output.print_report({"worst": worst, "findings": [finding.to_dict() for finding in found]})
         return status
-    console = output.console()
+    out = output.Paper()
     shown = causes(found)
     for cause in sorted(shown, key=lambda cause: LEVELS.index(cause.finding.level)):
         level = cause.finding.level
         if level == OK and not everything:
             continue
-        subject = f"{output.escape(printable(cause.subject))}: " if cause.subject else ""
-        console.print(f"[{_COLOURS[level]}]{level:7}[/] {subject}{output.escape(printable(cause.text))}")
+        subject = f"{cause.subject}: " if cause.subject else ""
+        out.print((f"{level:7}", _COLOURS[level]), f" {subject}{cause.text}")
         for text in cause.follows:
-            console.print(f"        so: {output.escape(printable(text))}")
+            out.print(f"        so: {text}")
         if cause.remedy:
-            console.print(f"        do: {output.escape(printable(cause.remedy))}")
+            out.print(f"        do: {cause.remedy}")
     counts = [f"{sum(one.finding.level == level for one in shown)} {level}" for level in LEVELS]
-    console.print(", ".join(counts))
+    out.print(", ".join(counts))
     return status
 
 

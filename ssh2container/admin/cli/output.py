@@ -26,23 +26,35 @@ if TYPE_CHECKING:
 
     from ssh2container.admin.policy.yaml.problems import Problem
 
-_PIPE_WIDTH = 10_000
-"""Lines in a pipe are not wrapped: another program reads them."""
+
+class Paper:
+    """Where lines go: a terminal has their styles drawn by rich, all else gets the text alone.
+
+    A piece is text, or text with a style in rich's words. It may come from anywhere: what a terminal
+    would obey is shown as escapes.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self._stderr = stderr
+        self._console = console(stderr=stderr) if (sys.stderr if stderr else sys.stdout).isatty() else None
+
+    def print(self, *pieces: str | tuple[str, str]) -> None:
+        """Print one line."""
+        split = [(piece, "") if isinstance(piece, str) else piece for piece in pieces]
+        shown = [(printable(text), style) for text, style in split]
+        if self._console is None:
+            click.echo("".join(text for text, _ in shown), err=self._stderr)
+            return
+        from rich.text import Text
+
+        self._console.print(Text.assemble(*shown))
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console with colour on a terminal only."""
+    """Return what draws on a terminal."""
     from rich.console import Console
 
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else _PIPE_WIDTH
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width, emoji=False)
-
-
-def escape(text: str) -> str:
-    """Return ``text`` so that a console prints it as it is."""
-    from rich import markup
-
-    return markup.escape(text)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
 
 
 def print_json(value: object) -> None:
@@ -56,15 +68,16 @@ def print_report(value: dict[str, Any]) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below headings. What stands in cells may come from anywhere: it is escaped."""
+    """Print rows below headings. What stands in cells may come from anywhere: it is shown as it is."""
     if sys.stdout.isatty():
         from rich.table import Table
+        from rich.text import Text
 
         grid = Table(box=None, header_style="bold", pad_edge=False, show_edge=False)
         for column in columns:
             grid.add_column(column, overflow="fold")
         for row in rows:
-            grid.add_row(*(escape(printable(cell)) for cell in row))
+            grid.add_row(*(Text(printable(cell)) for cell in row))
         console().print(grid, soft_wrap=False)
         return
     lines = [columns, *[[printable(cell) for cell in row] for row in rows]]
@@ -83,31 +96,36 @@ def failure(error: SessionError) -> None:
 
 def problems(found: Sequence[Problem], *, stderr: bool = False) -> None:
     """Print findings: the place, the line with a marker, what is allowed."""
-    if not found:
-        return
-    out = console(stderr=stderr)
+    out = Paper(stderr=stderr)
     for problem in found:
         colour = "red" if problem.severity == ERROR else "yellow"
-        place = escape(problem.place())
-        message = escape(printable(problem.message))
-        out.print(f"[bold]{place}[/]: [{colour}]{problem.severity}[/]: {message}")
+        out.print((problem.place(), "bold"), ": ", (problem.severity, colour), f": {problem.message}")
         if problem.text:
             shown, marker = _marked(problem.text, problem.column)
-            out.print(f"    {escape(shown)}\n    [{colour}]{marker}[/]")
+            out.print(f"    {shown}")
+            out.print("    ", (marker, colour))
         for label, text in (("allowed", problem.allowed), ("hint", problem.hint)):
             if text:
-                out.print(f"    {label}: {escape(printable(text))}")
+                out.print(f"    {label}: {text}")
 
 
 def _marked(text: str, column: int) -> tuple[str, str]:
     """Return a line, shortened around ``column``, and the marker that goes below it."""
-    from rich.cells import cell_len
-
     context = 60
     start = max(0, column - context)
     # One for each, so that the marker stays below its column; some are two cells wide.
     shown = "".join(c if c.isprintable() else "?" for c in text[start : column + context])
-    return shown, " " * cell_len(shown[: column - 1 - start]) + "^"
+    before = shown[: column - 1 - start]
+    return shown, " " * _width(before) + "^"
+
+
+def _width(text: str) -> int:
+    """Return how many cells of a terminal ``text`` takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 @contextlib.contextmanager
@@ -126,7 +144,7 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[s
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[item]}"),
+        TextColumn("{task.fields[item]}", markup=False),
         console=Console(stderr=True),
         transient=True,
     )
@@ -134,6 +152,6 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[[s
         task = bars.add_task(description, total=total, item="")
 
         def advance(item: str) -> None:
-            bars.update(task, advance=1, item=escape(printable(item)))
+            bars.update(task, advance=1, item=printable(item))
 
         yield advance

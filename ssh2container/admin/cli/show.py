@@ -76,16 +76,12 @@ def command(
         failed = verdict.of_user(user).failed
         if failed is not None:
             click.echo(f"ssh2containerctl: {failed} is refused: {failed.error}", err=True)
-    from rich.text import Text
-
-    out = output.console()
+    out = output.Paper()
     for row, line in zip(rows, origins.lines(rows), strict=True):
-        written = Text(line)
-        if row.origin:
-            written.stylize("dim", line.rindex("# " + printable(row.origin)))
-        out.print(written)
+        at = line.rindex("# " + printable(row.origin)) if row.origin else len(line)
+        out.print(line[:at], (line[at:], "dim"))
     for job in jobs.described(policy):
-        out.print(Text(printable(f"# {job['describe']}"), "dim"))
+        out.print((f"# {job['describe']}", "dim"))
 
 
 def _summarize(user: str, *, as_json: bool) -> None:
@@ -97,7 +93,7 @@ def _summarize(user: str, *, as_json: bool) -> None:
     if as_json:
         output.print_report({"user": user, "summary": explained["summary"], "status": answer.status})
     else:
-        explain.print_summary(output.console(), explained["summary"])
+        explain.print_summary(output.Paper(), explained["summary"])
     if answer.error is not None:
         output.failure(advised(answer.error, user))
         sys.exit(answer.status)

@@ -12,7 +12,6 @@ from ssh2container.admin.cli import completing, output
 from ssh2container.admin.policy import test_file
 from ssh2container.admin.policy.yaml.problems import PolicyError, Problem
 from ssh2container.admin.policytests import report, running
-from ssh2container.errors import printable
 from ssh2container.policy.store import STANDARD
 
 SECTION = "Policies"
@@ -52,7 +51,7 @@ def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form:
             raise click.UsageError(f"no policy test is about {user}")
     promises = [promise for promise in promises if not users or promise.user in users]
     results = []
-    out = output.console()
+    out = output.Paper()
     with output.progress("testing", len(promises)) as advance:
         for result in running.run(promises, os.path.abspath(policies) if policies else ""):
             advance(str(result.promise))
@@ -64,13 +63,12 @@ def command(paths: tuple[str, ...], policies: str, users: tuple[str, ...], form:
     else:
         for result in results:
             why = report.said(result) if result.verdict == running.BROKEN else result.reason
-            shown = f": {output.escape(printable(why))}" if why else ""
+            shown = f": {why}" if why else ""
             colour = _COLOURS[result.verdict]
-            promise = output.escape(printable(str(result.promise)))
-            out.print(f"[{colour}]{result.verdict:6}[/] {promise}[dim]{shown}[/]")
+            out.print((f"{result.verdict:6}", colour), f" {result.promise}", (shown, "dim"))
         bad = [result for result in results if result.verdict != running.KEPT]
         for result in bad:
-            out.print(output.escape(printable(f"{result.promise.place}: {result.promise}")))
+            out.print(f"{result.promise.place}: {result.promise}")
         click.echo(f"{len(results) - len(bad)} kept, {len(bad)} not")
     sys.exit(1 if any(result.verdict != running.KEPT for result in results) else 0)
 

@@ -16,7 +16,6 @@ from ssh2container.admin.cli import completing, output, public_key
 from ssh2container.admin.verify import report
 from ssh2container.admin.verify.sessions import Starter
 from ssh2container.admin.verify.verdicts import EXPECTED, FAIL, PASS, SKIPPED, WEAK
-from ssh2container.errors import printable
 
 if TYPE_CHECKING:
     from ssh2container.policy.key_rules import Used
@@ -67,21 +66,21 @@ def command(user: str | None, *, everything: bool, image: str, key: Used | None,
 
 
 def _print(rows: list[report.Row], *, everything: bool) -> None:
-    console = output.console()
+    out = output.Paper()
     for group, members in itertools.groupby(sorted(rows, key=_group), key=_group):
         listed = list(members)
         numbers = report.counts(listed)
         short = ", ".join(f"{count} {kind}" for kind, count in numbers.items() if count)
-        console.print(f"[bold]{output.escape(group)}[/]: {short}")
+        out.print((group, "bold"), f": {short}")
         for row in listed:
             if row["result"] == PASS and not everything:
                 continue
             colour = _COLOURS[row["result"]]
             key = f" ({row['key']})" if row["key"] else ""
-            detail = output.escape(printable(f"{row['name']}{key}: {row['detail']}"))
-            console.print(f"  [{colour}]{row['result']:18}[/] {detail}")
+            detail = f"{row['name']}{key}: {row['detail']}"
+            out.print("  ", (f"{row['result']:18}", colour), f" {detail}")
             if row["result"] == FAIL:
-                console.print(f"  {'':18} source: {output.escape(row['source'])}")
+                out.print(f"  {'':18} source: {row['source']}")
 
 
 def _group(row: report.Row) -> str:
