@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from support import emulated
-from support.emulated import TREE, WHEELS, System
+from support.emulated import INSTALL, System
 from support.installation import fetch_wheels
 
 
@@ -15,6 +15,6 @@ def installed() -> Iterator[System]:
     """Run one until the end of a ``with`` block; :func:`support.emulated.missing` says why none can be."""
     wheels = f"{emulated.CACHE}/wheels"
     fetch_wheels(wheels)
-    with System(emulated.releases()[0], wheels) as system:
-        system.run(f"cd {TREE}; ./install.sh --wheels {WHEELS} --reload-sshd").ok()
+    with System(emulated.releases()[0], wheels, processors=2) as system:
+        system.run(INSTALL).ok()
         yield system

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from support import emulated
-from support.emulated import TREE, WHEELS, System
+from support.emulated import INSTALL, System
 from support.installation import Installation, fetch_wheels
 from support.ledger import Ledger
 from support.machine import Machine
@@ -89,7 +89,7 @@ def shared(once_installed: str, wheels: str, compiled: str) -> Iterator[Installa
 
 
 @pytest.fixture(scope="session", params=emulated.releases())
-def system(wheels: str, request: pytest.FixtureRequest) -> Iterator[System]:
+def system(wheels: str, compiled: str, request: pytest.FixtureRequest) -> Iterator[System]:
     """An emulated system with the product and its user alice, one for all files: it takes minutes to start.
 
     test_whole_system.py is the last of them, as it ends with the removal of the product.
@@ -98,7 +98,8 @@ def system(wheels: str, request: pytest.FixtureRequest) -> Iterator[System]:
         pytest.skip(why)
     if platform.freedesktop_os_release()["ID"] != "debian":
         pytest.skip("the emulated system is bootstrapped from this one's sources, which are not Debian's")
-    with System(request.param, wheels) as made:
-        made.run(f"cd {TREE}; ./install.sh --wheels {WHEELS} --reload-sshd").ok()
+    request.getfixturevalue("once_installed")  # where it is not skipped: then ``compiled`` has all of it
+    with System(request.param, wheels, compiled) as made:
+        made.run(INSTALL).ok()
         made.run(ADD_USERS).ok()
         yield made

@@ -1,4 +1,4 @@
-"""Quotas of kept homes on a whole system, whose kernel has those of ext4 and xfs: set and kept in force."""
+"""Quotas of kept homes on a whole system, whose kernel knows those of ext4, xfs and btrfs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ MOUNT = f"mount -o loop,prjquota {IMAGE} {PLACE}"
 ADD = f"""
 mkdir -p {PLACE}; mount -o loop {IMAGE} {PLACE}
 useradd --create-home --shell /bin/bash --password '*' {USER}
-install -d -o {USER} -g {USER} -m 700 {PLACE}/{USER}
-head -c 1000000 /dev/urandom >{PLACE}/{USER}/before; chown {USER}: {PLACE}/{USER}/before
 cat >{FILE} <<'END'
 image: host
 home: {{source: {PLACE}/%u, size: 8m, inodes: 100}}
 END
+"""
+KEPT = f"""
+install -d -o {USER} -g {USER} -m 700 {PLACE}/{USER}
+head -c 1000000 /dev/urandom >{PLACE}/{USER}/before; chown {USER}: {PLACE}/{USER}/before
 """
 REMOVE = f"""
 ssh2containerctl disable {USER} --kill || true
@@ -38,21 +40,30 @@ umount {PLACE}; rm -f {IMAGE}
 """
 
 
-@pytest.fixture(scope="module")
-def make_xfs(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A script that unpacks an empty xfs: the system has no program that makes one."""
-    image = tmp_path_factory.mktemp("xfs") / os.path.basename(IMAGE)
+def made_here(kind: str, factory: pytest.TempPathFactory) -> str:
+    """A script that unpacks an empty file system: what would make it takes long there, or is not there."""
+    image = factory.mktemp(kind) / os.path.basename(IMAGE)
     image.touch()
     os.truncate(image, 300 << 20)
-    run(["mkfs.xfs", "-q", str(image)]).ok()
+    run([f"mkfs.{kind}", "-q", str(image)]).ok()
     packed = base64.b64encode(run(["tar", "-C", str(image.parent), "-cSzf", "-", image.name]).ok().out)
     return f"base64 -d <<'END' | tar -C {os.path.dirname(IMAGE)} -xSzf -\n{packed.decode()}\nEND"
 
 
 @pytest.fixture(params=["ext4", "xfs"])
-def saving(system: System, make_xfs: str, request: pytest.FixtureRequest) -> Iterator[System]:
+def saving(
+    system: System, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[System]:
     """The system with a user whose home is to be limited, on a file system mounted without quotas."""
-    system.run((EXT4 if request.param == "ext4" else make_xfs) + ADD).ok()
+    system.run((EXT4 if request.param == "ext4" else made_here("xfs", tmp_path_factory)) + ADD + KEPT).ok()
+    yield system
+    system.run(REMOVE)
+
+
+@pytest.fixture
+def on_btrfs(system: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The system with a user whose home is to be limited, and made, on a btrfs that counts nothing."""
+    system.run(made_here("btrfs", tmp_path_factory) + ADD + f"sed -i 's/, inodes: 100//' {FILE}").ok()
     yield system
     system.run(REMOVE)
 
@@ -88,3 +99,19 @@ def test_a_home_holds_what_its_policy_says(saving: System) -> None:
     saving.run(f"ssh2containerctl disable {USER}").ok()
     assert told(saving)["limit_bytes"] is None
     saving.run(f"runuser -u {USER} -- sh -c 'head -c 20000000 /dev/zero >{PLACE}/{USER}/more'").ok()
+
+
+def test_a_home_on_btrfs_holds_what_its_policy_says(on_btrfs: System) -> None:
+    refused = on_btrfs.run(f"ssh2containerctl enable {USER}")
+    assert refused.status == 1
+    assert f"btrfs quota enable {PLACE}" in refused.errors
+    on_btrfs.run(f"btrfs quota enable {PLACE}; ssh2containerctl enable {USER}").ok()
+    assert told(on_btrfs)["limit_bytes"] == 8 << 20
+    full = inside(on_btrfs, "head -c 20000000 /dev/zero >big; echo status $?").ok()
+    assert full.text == "status 1\n"
+    assert "Disk quota exceeded" in full.errors
+    on_btrfs.run(f"sed -i s/8m/30m/ {FILE}").ok()
+    until(lambda: told(on_btrfs)["limit_bytes"] == 30 << 20, "the quota is raised", SLOW_SECONDS)
+    inside(on_btrfs, "head -c 20000000 /dev/zero >big").ok()
+    on_btrfs.run(f"ssh2containerctl disable {USER}").ok()
+    assert told(on_btrfs)["limit_bytes"] is None
