@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
-_ENOUGH = ("q", "Q", "\x04", "")
+_ENOUGH = ("q", "Q", "\x04")
 
 
 class Signalled(BaseException):
@@ -89,10 +89,13 @@ def _run(picture: Picture, live: Live, places: tuple[int, int], interval_s: floa
             os.read(woken, 4096)  # the window has another size
         elif keyboard in ready:
             typed = os.read(keyboard, 64).decode("latin-1")
-            if typed in _ENOUGH:
+            if not typed:
                 return
-            if not typed.startswith("\x1b"):
-                picture.key(typed[0])
+            # Several where somebody types faster than we draw. What begins with an escape is another key.
+            for key in "" if typed.startswith("\x1b") else typed:
+                if key in _ENOUGH:
+                    return
+                picture.key(key)
         else:
             picture.look()
             due = time.monotonic() + interval_s
