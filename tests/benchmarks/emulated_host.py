@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 
 from support import emulated
@@ -15,6 +16,9 @@ def installed() -> Iterator[System]:
     """Run one until the end of a ``with`` block; :func:`support.emulated.missing` says why none can be."""
     wheels = f"{emulated.CACHE}/wheels"
     fetch_wheels(wheels)
-    with System(emulated.releases()[0], wheels, processors=2) as system:
+    with (
+        tempfile.TemporaryDirectory() as compiled,
+        System(emulated.releases()[0], wheels, compiled, processors=2) as system,
+    ):
         system.run(INSTALL).ok()
         yield system

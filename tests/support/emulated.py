@@ -26,8 +26,7 @@ _SELECTED = "SSH2CONTAINER_TESTS_SYSTEMS"
 """The environment variable by which tests/run --systems names releases, with commas between them."""
 TREE = "/root/source"
 WHEELS = "/root/wheels"
-_COMPILER = "/root/compiler"
-_COMPILED = "/root/compiled"
+_COMPILER, _COMPILED = "/root/compiler", "/root/compiled"
 INSTALL = f"""
 cd {TREE}
 CC={_COMPILER} SSH2CONTAINER_TESTS_COMPILED={_COMPILED} ./install.sh --wheels {WHEELS} --reload-sshd
@@ -92,11 +91,10 @@ def missing() -> str:
 class System:
     """An emulated machine that runs until the end of a ``with`` block."""
 
-    def __init__(self, suite: str, wheels: str, compiled: str = "", processors: int = 1) -> None:
-        """Take the release by Debian's name of it.
+    def __init__(self, suite: str, wheels: str, compiled: str, processors: int = 1) -> None:
+        """``suite``: Debian's name of the release; ``wheels``: what install.sh takes from a package index.
 
-        wheels: what install.sh takes from a package index.
-        compiled: what the compiler has made for it here, "" where it is to make all of it there.
+        compiled: a directory with what the compiler has made for it here, if anything.
         """
         self._suite = suite
         self._wheels = wheels
@@ -221,9 +219,7 @@ class System:
         run(["cp", "-a", *(f"{SOURCE}/{part}" for part in PARTS), f"{root}{TREE}"]).ok()
         run(["chown", "-R", "0:0", f"{root}{TREE}"]).ok()
         shutil.copytree(self._wheels, f"{root}{WHEELS}")
-        os.mkdir(f"{root}{_COMPILED}")
-        if self._compiled:
-            shutil.copytree(self._compiled, f"{root}{_COMPILED}", dirs_exist_ok=True)
+        shutil.copytree(self._compiled, f"{root}{_COMPILED}")
         shutil.copy(COMPILER, f"{root}{_COMPILER}")
         for path, content in (
             ("etc/hostname", "emulated\n"),

@@ -85,7 +85,9 @@ def policy(*texts: str) -> Policy:
         loaded = read(text, f"/{number}.yaml")
         loaded.require_valid()
         layers.append(loaded.layer)
-    return Policy(*merge(layers))
+    made = Policy(*merge(layers))
+    made.chain = tuple(layers), ()  # as the store has it, for what keys change
+    return made
 
 
 def shown(made: Policy) -> str:
