@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 from ssh2container.admin.policy import origins
 from ssh2container.admin.policy.compile import build, compiler, loader
@@ -88,6 +89,13 @@ def policy(*texts: str) -> Policy:
     made = Policy(*merge(layers))
     made.chain = tuple(layers), ()  # as the store has it, for what keys change
     return made
+
+
+def copy_profiles(directory: str) -> None:
+    """Put the system-call profiles that every login needs into ``directory``, as root's."""
+    for name in ("default.json", "init.json"):
+        shutil.copy(os.path.join(ETC, "seccomp", name), directory)
+        os.chmod(os.path.join(directory, name), 0o644)
 
 
 def shown(made: Policy) -> str:

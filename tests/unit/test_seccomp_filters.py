@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from support.policies import copy_profiles
 
 from ssh2container.admin.seccomp import build
 from ssh2container.errors import SessionError
@@ -32,16 +33,13 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 def place(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: os.PathLike[str],
-    checkout: str,
     files_of_root: None,  # noqa: ARG001
 ) -> str:
     """A site's own directory before the shipped one, and a place for compiled filters."""
     top = str(tmp_path)
     for name in ("site", "shipped", "compiled"):
         os.mkdir(os.path.join(top, name), 0o755)
-    for name in ("default.json", "init.json"):
-        shutil.copy(os.path.join(checkout, "etc/seccomp", name), os.path.join(top, "shipped"))
-        os.chmod(os.path.join(top, "shipped", name), 0o644)
+    copy_profiles(os.path.join(top, "shipped"))
     monkeypatch.setattr(filters, "PROFILES", (os.path.join(top, "site"), os.path.join(top, "shipped")))
     monkeypatch.setattr(filters, "COMPILED", os.path.join(top, "compiled"))
     return top

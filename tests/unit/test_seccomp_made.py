@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from support.policies import copy_profiles
 
 from ssh2container.admin.seccomp import build, made
 from ssh2container.policy import filters
@@ -20,16 +21,13 @@ LOGGING = Seccomp("default", (), ("listen",), "log")
 def place(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: os.PathLike[str],
-    checkout: str,
     files_of_root: None,  # noqa: ARG001
 ) -> str:
     """A directory of profiles, and one for filters."""
     top = str(tmp_path)
     for name in ("shipped", "compiled"):
         os.mkdir(os.path.join(top, name), 0o755)
-    for name in ("default.json", "init.json"):
-        shutil.copy(os.path.join(checkout, "etc/seccomp", name), os.path.join(top, "shipped"))
-        os.chmod(os.path.join(top, "shipped", name), 0o644)
+    copy_profiles(os.path.join(top, "shipped"))
     monkeypatch.setattr(filters, "PROFILES", (os.path.join(top, "shipped"),))
     return top
 
@@ -118,6 +116,19 @@ def test_what_is_no_longer_the_same_is_made_anew(
     expected = {path: filters.unpack(content, path)[2] for path, content in after.items()}
     assert build.programs(PLAIN) in expected.values()
     assert build.programs(LOGGING) in expected.values()
+
+
+def test_another_form_of_the_files_makes_them_anew(
+    place: str, assembled: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents(place)
+    other = f"{place}/filters.py"
+    shutil.copy(filters.__file__, other)
+    with open(other, "a", encoding="utf-8") as file:
+        file.write("# another version\n")
+    monkeypatch.setattr(filters, "__file__", other)
+    contents(place)
+    assert len(assembled) == 8
 
 
 def test_another_library_makes_them_anew(

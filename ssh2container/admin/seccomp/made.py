@@ -1,8 +1,8 @@
 """What compiled filters were made from, so that none is made again from the same.
 
 Making one and trying it on every number and condition takes longer than all else that compiling policies
-does. What is known of a filter is the digest of the decisions, of the code that makes it and of libseccomp,
-and that of the file: another decision, another version or a damaged file, and it is made anew.
+does. What is known of a filter is the digest of the decisions, of the code that makes and packs it and of
+libseccomp, and that of the file: another decision, another version or a damaged file, and it is made anew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ssh2container.admin import atomic
+from ssh2container.policy import filters
 
 from .library import pyseccomp
 
@@ -74,11 +75,12 @@ def _digest(content: bytes) -> str:
 
 
 def _maker() -> str:
-    """Return the digest of this package, of pyseccomp, and of libseccomp, "" where that is not known."""
+    """Return the digest of all that makes and packs a filter, and of libseccomp, "" where it is not known."""
     here = os.path.dirname(os.path.abspath(__file__))
     found = hashlib.sha256()
     try:
-        for path in [*sorted(entry.path for entry in os.scandir(here)), str(pyseccomp.__file__)]:
+        ours = sorted(entry.path for entry in os.scandir(here))
+        for path in [*ours, str(filters.__file__), str(pyseccomp.__file__)]:
             if path.endswith(".py"):
                 with open(path, "rb") as file:
                     found.update(file.read())
