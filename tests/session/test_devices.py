@@ -23,6 +23,7 @@ from session.test_bad_input import assert_clear, assert_recorded
 from support.host import run
 from support.images import grant, ranged_image
 from support.login import inside, login
+from support.outer import shown_until
 from support.syslog import Syslog
 from support.users import MakeUser, User
 from support.verification import failed, start
@@ -169,7 +170,7 @@ def test_a_serial_port_is_its_groups(group: str, with_device: Callable[..., User
     script = "exec 3<>/dev/ttyS9 && stty 115200 raw <&3 && echo AT >&3 && head -c 3 <&3"
     os.write(master, b"OK\n")
     assert inside(member, script).ok().text == "OK\n"
-    assert os.read(master, 3) == b"AT\n"
+    assert shown_until(master, b"AT\n") == b"AT\n"
     assert termios.tcgetattr(kept)[5] == termios.B115200
     assert f"sessions of {member.name}" not in run([CONTROL, "check"]).text
     other = with_device(f"{path}:/dev/ttyS9")

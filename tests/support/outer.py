@@ -19,6 +19,20 @@ from support.tracing import strace
 from support.users import User
 
 
+def shown_until(terminal: int, text: bytes) -> bytes:
+    """What comes from one side of a terminal up to ``text``: one read may give less than one write put in."""
+    seen = b""
+
+    def found() -> bool:
+        nonlocal seen
+        while text not in seen and select.select([terminal], [], [], 0.05)[0]:
+            seen += os.read(terminal, 65536)
+        return text in seen
+
+    until(found, f"{text!r} is shown")
+    return seen
+
+
 class Outer:
     """A session on a terminal of the test's own, whose other side the test holds."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 from support.host import DEADLINE_SECONDS
+from support.outer import shown_until
 from support.policies import policy
 
 from ssh2container.plan.request import Request
@@ -45,10 +46,7 @@ class Asked:
 
     def until(self, text: bytes) -> bytes:
         """All that the terminal shows up to ``text``."""
-        seen = b""
-        while text not in seen:
-            seen += os.read(self.master, 4096)
-        return seen
+        return shown_until(self.master, text)
 
     def hang_up(self) -> None:
         os.close(self.master)
@@ -123,7 +121,7 @@ def test_what_follows_the_answer_is_the_session_s(asked: Callable[..., Asked]) -
     tty.setraw(process.slave)
     os.write(process.master, b"alpine\rrest")
     assert process.found() == "alpine:3"
-    assert os.read(process.slave, 100) == b"rest"
+    assert shown_until(process.slave, b"rest") == b"rest"
 
 
 def test_time_is_up(asked: Callable[..., Asked]) -> None:
