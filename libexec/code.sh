@@ -36,6 +36,7 @@ skeleton.build(sys.argv[1] + "/skeleton")' "$stage"
     build_forwarder
     tell 'build what leads into containers'
     build_inside
+    build_command
     tell "build the short way through Python's start"
     build_short_start
     tell 'compile to bytecode'
@@ -139,6 +140,15 @@ build_init() {
     fi
     # Unreadable for others: so the kernel lets nobody but root of the host look into the process.
     chmod 711 "$stage/init"
+}
+
+# Runs inside, in any image: without libraries, if it can be linked so.
+build_command() {
+    if ! build command "$stage/host-command" -static 2>/dev/null; then
+        warn 'the program behind host_commands cannot be linked statically here: it runs on the image host alone'
+        must_build command "$stage/host-command"
+    fi
+    chmod 755 "$stage/host-command"
 }
 
 # Programs without libraries, for those who have no use for them if they were linked (their comments say why).

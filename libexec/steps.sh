@@ -143,6 +143,7 @@ install_units() {
     put_tree "$source_tree/systemd/system" /usr/lib/systemd/system
     local unit link
     for unit in multi-user.target.wants/ssh2container-compile.path sockets.target.wants/ssh2container-record.socket \
+        sockets.target.wants/ssh2container-commands.socket \
         multi-user.target.wants/ssh2container-runtime.service timers.target.wants/ssh2container-image-update.timer; do
         link=/etc/systemd/system/$unit
         if [[ ! -L $link ]]; then
@@ -152,7 +153,8 @@ install_units() {
     done
     if systemd_runs; then
         systemctl daemon-reload
-        for unit in ssh2container-compile.path ssh2container-record.socket ssh2container-image-update.timer; do
+        for unit in ssh2container-compile.path ssh2container-record.socket ssh2container-commands.socket \
+            ssh2container-image-update.timer; do
             systemctl is-active --quiet "$unit" || act "start $unit" systemctl start "$unit"
         done
     else

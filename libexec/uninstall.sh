@@ -161,6 +161,11 @@ stop_units() {
         done
         act 'stop the units' systemctl stop ssh2container-compile.path ssh2container-record.socket \
             ssh2container-record.service ssh2container-image-update.timer ssh2container-runtime.service
+        # Versions before had none.
+        if [[ -e /usr/lib/systemd/system/ssh2container-commands.socket ]]; then
+            act 'stop what runs commands of the host' systemctl stop ssh2container-commands.socket \
+                ssh2container-commands.service
+        fi
         # Versions before had none, and whoever wants it has enabled it himself.
         if [[ -e /usr/lib/systemd/system/ssh2container-metrics.timer ]]; then
             act 'disable ssh2container-metrics.timer' systemctl disable --now ssh2container-metrics.timer

@@ -2,7 +2,7 @@
 # Builds what is written in C. The only place that knows how: the installer, the tests, the fuzzing and the Makefile
 # take it from here. Run, it builds; sourced, it gives the lists below.
 #
-#     build.sh module|init|launcher|helper|start|forwarder|sshd|connect OUTPUT [OPTION OF THE COMPILER…]
+#     build.sh module|init|launcher|helper|start|forwarder|sshd|connect|command OUTPUT [OPTION OF THE COMPILER…]
 #
 # module    the door to the kernel that Python imports, with the code of pid 1 in it
 # init      pid 1 of every container
@@ -12,6 +12,7 @@
 # forwarder the way out of private networks; needs libslirp
 # sshd      what is preloaded into an sshd inside a container
 # connect   the program of ssh2container-connect
+# command   what the names of host_commands are inside a container
 
 # shellcheck disable=SC2034,SC2054  # lists for those who source this; commas are the linker's
 native=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -25,6 +26,7 @@ readonly native_bare=(-static -nostdlib -ffreestanding -fno-tree-loop-distribute
 readonly native_helper=("$native/verify/helper.c")
 readonly native_sshd=("$native/inside/sshd.c")
 readonly native_connect=("$native/inside/connect.c")
+readonly native_command=("$native/inside/command.c")
 readonly native_start=("$native/launcher/start.c")
 readonly native_forwarder=("$native"/forwarder/*.c)
 # The addresses inside, from the module that has them.
@@ -65,6 +67,7 @@ print("-DDYNLOAD=\"" + sysconfig.get_config_var("DESTSHARED") + "\"")')
             ;;
         sshd) flags+=(-fPIC -shared -fvisibility=hidden -Wl,-z,relro,-z,now "${native_sshd[@]}") ;;
         connect) flags+=(-fPIE -pie -Wl,-z,relro,-z,now "${native_connect[@]}") ;;
+        command) flags+=("${native_command[@]}") ;;
         helper) flags+=("${native_helper[@]}") ;;
         forwarder)
             # Later libslirps have other names for what 4.7 has, and still what it has.
@@ -72,7 +75,7 @@ print("-DDYNLOAD=\"" + sysconfig.get_config_var("DESTSHARED") + "\"")')
                 "${native_forwarder[@]}" -l:libslirp.so)
             ;;
         *)
-            echo "build.sh: $what is none of: module init launcher helper start forwarder sshd connect" >&2
+            echo "build.sh: $what is none of: module init launcher helper start forwarder sshd connect command" >&2
             return 2
             ;;
     esac
@@ -82,7 +85,7 @@ print("-DDYNLOAD=\"" + sysconfig.get_config_var("DESTSHARED") + "\"")')
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     set -euo pipefail
     (($# >= 2)) || {
-        echo 'usage: build.sh module|init|launcher|helper|start|forwarder|sshd|connect OUTPUT [OPTION OF THE COMPILER…]' >&2
+        echo 'usage: build.sh module|init|launcher|helper|start|forwarder|sshd|connect|command OUTPUT [OPTION OF THE COMPILER…]' >&2
         exit 2
     }
     native_build "$@"

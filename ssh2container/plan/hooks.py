@@ -134,7 +134,7 @@ def faults(hooks: Iterable[Hook]) -> Iterator[tuple[Hook, Refusal]]:
     for hook in outside:
         what = f"cannot run the hook {hook.path}"
         try:
-            place = _require_only_root(hook.path)
+            place = require_only_root(hook.path)
         except Untrusted as fault:
             yield hook, fault
         except OSError as error:
@@ -151,7 +151,7 @@ class Untrusted(Refusal):
     """Somebody else than root could change a hook."""
 
 
-def _require_only_root(path: str) -> str:
+def require_only_root(path: str) -> str:
     """Return the file that ``path`` leads to. Raises OSError, and Untrusted where others could change that.
 
     Every directory and link on the way is looked at, as the kernel follows them (path_resolution(7)). An

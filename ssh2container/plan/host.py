@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from .account import Account
     from .devices import Brought
+    from .host_commands import Commands
     from .hours import Opening
     from .pools import Pool
     from .private import Observed
@@ -114,6 +115,7 @@ class Host:
     private: what a private network finds here, or None.
     devices: what those of the policy bring in, or None where it names none.
     opening: how the hours of the account stand, or None where it has none.
+    commands: what brings in the host's commands, or None where the policy names none.
     agent: the Source of the client's agent; agent_missing: why the one that was offered is not taken.
     """
 
@@ -121,6 +123,7 @@ class Host:
         "agent",
         "agent_missing",
         "bpf",
+        "commands",
         "core_handler",
         "devices",
         "etc",
@@ -194,6 +197,7 @@ class Host:
     resolv_conf: bytes
     devices: Brought | None
     opening: Opening | None
+    commands: Commands | None
     agent: Source | None
     agent_missing: str
 
@@ -253,7 +257,7 @@ class Host:
         )
         self.resolv_conf, self.private = (b"", None) if policy.network_mode == "none" else _network(policy)
         self.networks = self._prepared(policy, account) if policy.networks else None
-        self.agent, self.agent_missing = None, ""
+        self.commands, self.agent, self.agent_missing = _commands(policy, account, self.image), None, ""
         _require_hooks(policy)
         if policy.allow_agent_forwarding and given and b"SSH_AUTH_SOCK" in given:
             self._observe_agent(given[b"SSH_AUTH_SOCK"], account)
@@ -321,6 +325,14 @@ def _devices(policy: Policy, account: Account, session: str) -> Brought:
     from . import devices
 
     return devices.observe(policy, account, specifier_values(account, session))
+
+
+def _commands(policy: Policy, account: Account, image: Image) -> Commands | None:
+    if not policy.values["host_commands"]:
+        return None
+    from . import host_commands
+
+    return host_commands.observe(policy, account, image)
 
 
 def _sources(policy: Policy) -> list[str]:

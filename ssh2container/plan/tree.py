@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 AGENT = paths.RUNTIME + "/agent"
 """Where a session finds the client's agent."""
 
-_NOSUID_NODEV = mounts.MS_NOSUID | mounts.MS_NODEV
+_NOSUID_NODEV = fs.NOSUID_NODEV
 _ATTR_VOLUME = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 ATTR_FIXED = mounts.ATTR_RDONLY | _ATTR_VOLUME
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -82,7 +82,7 @@ def build(policy: Policy, host: Host, who: Insider, generated: Mapping[str, byte
         *opened,
         *who.become_root(),
         _memory(policy),
-        *prepare(host, who, generated, places),
+        *prepare(host, who, generated, places, [] if host.commands is None else host.commands.links),
         _root(host),
         *(_host_image(host) if host.image.kind == "host" else _tree_image(host, who)),
         *_devices(who, nodes),
@@ -111,6 +111,9 @@ def _brought_in(
     if host.agent is not None:
         key = "allow_agent_forwarding"
         yield _pair("the agent", host.agent, AGENT, ATTR_FIXED, key, directory=False)
+    if host.commands is not None:
+        for what, found, target in host.commands.brought_in:
+            yield _pair(what, found, target, ATTR_FIXED, "host_commands", directory=found.directory)
 
 
 def _pair(
@@ -177,6 +180,7 @@ def _host_image(host: Host) -> list[Operation]:
     return [
         # On the host's names, in this session's mount namespace: /usr takes them along, read-only.
         *(fs.Bind(host.skeleton + STAND_IN, path, "image") for path in host.stand_ins),
+        *(() if host.commands is None else host.commands.over_host()),
         *(fs.BindTree("/" + name, f"{ROOT}/{name}", ATTR_FIXED, "image") for name in ("usr", *host.top)),
         *(fs.Bind(f"/etc/{name}", f"{BASE}/etc/{name}", "image") for name, _ in host.etc),
         fs.BindTree(BASE + "/etc", ROOT + "/etc", ATTR_FIXED, "image"),

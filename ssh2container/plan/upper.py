@@ -42,15 +42,20 @@ _OWN = ("/dev", "/proc", "/sys", "/run", "/etc")
 
 
 def prepare(
-    host: Host, who: Insider, generated: Mapping[str, bytes], places: list[tuple[str, bool]]
+    host: Host,
+    who: Insider,
+    generated: Mapping[str, bytes],
+    places: list[tuple[str, bool]],
+    links: list[tuple[str, str]],
 ) -> list[Operation]:
     """Return what makes the upper layer and the other directories of the memory file system.
 
     generated: name below /etc -> content. places: (target, is a directory) of all that is attached.
+    links: (path, target) of symbolic links over the image.
     """
     entries = [
         *_directories(sealed=not who.ranged),
-        *_mount_points(places, () if who.ranged else host.image.writable, sealed=not who.ranged),
+        *_mount_points(places, () if who.ranged else host.image.writable, links, sealed=not who.ranged),
         *(_for_range(host, generated) if who.ranged else _for_single(host, generated)),
         *((f"{BASE}/home/{path}", mode, content) for path, mode, content in host.skel),
     ]
@@ -82,16 +87,20 @@ def _directories(*, sealed: bool) -> list[Entry]:
 
 
 def _mount_points(
-    places: list[tuple[str, bool]], writable: tuple[tuple[str, int], ...], *, sealed: bool
+    places: list[tuple[str, bool]],
+    writable: tuple[tuple[str, int], ...],
+    links: list[tuple[str, str]],
+    *,
+    sealed: bool,
 ) -> list[Entry]:
-    """Make the targets, and the directories that the image means for everybody to write to.
+    """Make the targets, the links, and the directories that the image means for everybody to write to.
 
     sealed: as anywhere, a user cannot write to the directories around them.
     """
     entries: list[Entry] = []
     made = {"", "/run", "/var", "/var/tmp", "/tmp"}
 
-    def make(path: str, mode: int, content: bytes | None) -> None:
+    def make(path: str, mode: int | None, content: bytes | str | None) -> None:
         parents = path.split("/")[1:-1]
         for depth in range(1, len(parents) + 1):
             parent = "/" + "/".join(parents[:depth])
@@ -105,6 +114,8 @@ def _mount_points(
     for target, directory in sorted(places):
         if not _is_covered(target, places):
             make(target, 0o755 if directory else 0o644, None if directory else b"")
+    for path, content in links:
+        make(path, None, content)
     for path, mode in sorted(writable):
         if not _is_covered(path + "/", places) and not path.startswith(_OWN):
             make(path, mode, None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .key_rules import Used
 
 _ONCE = ("authorized_keys", "home.size", "home.inodes", "network_pool")
-_NOT_MORE = ("allow_agent_forwarding", "allow_forwarding", "networks")
+_NOT_MORE = ("allow_agent_forwarding", "allow_forwarding", "host_commands", "networks")
 """What sshd and the host are prepared for once for each user: a key may do without, and not have more."""
 
 

@@ -161,6 +161,11 @@ def _of_rare_keys(policy: Policy) -> Iterator[Broken]:
 
         for key, message, allowed in key_rules.broken(policy):
             yield Broken(key, message, allowed)
+    if values["host_commands"]:
+        from . import host_commands
+
+        for key, message, allowed in host_commands.broken(policy):
+            yield Broken(key, message, allowed)
     if values["devices"]:
         from . import devices
 

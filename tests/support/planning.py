@@ -62,7 +62,7 @@ def host(policy: Policy, *, terminal: bool = False) -> Host:
         made.private = Observed(b"nameserver 192.0.2.1\nsearch example.org\n", has_ipv6=True)
         made.resolv_conf = made.private.resolv_conf
     made.devices = made.opening = None
-    made.agent, made.agent_missing = None, ""
+    made.commands, made.agent, made.agent_missing = None, None, ""
     return made
 
 

@@ -100,6 +100,7 @@ def test_what_is_installed(installed: Installation) -> None:
     for unit in ("multi-user.target.wants/ssh2container-compile.path",
                  "multi-user.target.wants/ssh2container-runtime.service",
                  "sockets.target.wants/ssh2container-record.socket",
+                 "sockets.target.wants/ssh2container-commands.socket",
                  "timers.target.wants/ssh2container-image-update.timer"):  # fmt: skip
         machine.run("test", "-f", f"/etc/systemd/system/{unit}")
 

@@ -16,9 +16,14 @@ pytestmark = pytest.mark.timeout(TEST_SECONDS)
 
 
 def test_everything_is_started_and_healthy(system: System) -> None:
-    units = ("ssh2container-compile.path", "ssh2container-record.socket", "ssh2container-image-update.timer")
-    assert system.says(f"systemctl is-active {' '.join(units)}").split() == ["active"] * 3
-    assert system.says(f"systemctl is-enabled {' '.join(units)}").split() == ["enabled"] * 3
+    units = (
+        "ssh2container-compile.path",
+        "ssh2container-record.socket",
+        "ssh2container-commands.socket",
+        "ssh2container-image-update.timer",
+    )
+    assert system.says(f"systemctl is-active {' '.join(units)}").split() == ["active"] * 4
+    assert system.says(f"systemctl is-enabled {' '.join(units)}").split() == ["enabled"] * 4
     assert system.says("systemctl is-system-running") == "running"
     assert ", 0 problem\n" in system.run("ssh2containerctl doctor alice").text
     system.run("systemctl start ssh2container-image-update.service").ok()

@@ -19,13 +19,14 @@ from ssh2container import paths
 from ssh2container.admin import account, sshd
 from ssh2container.admin.cli import main
 from ssh2container.admin.doctor import code
+from ssh2container.admin.host_commands import frames, service
 from ssh2container.admin.metrics import exposition
 from ssh2container.admin.policy.compile import compiler
 from ssh2container.admin.policy.types import egress
 from ssh2container.admin.recordings import collector
 from ssh2container.errors import EXIT_OURS
 from ssh2container.kernel import ends, private_network
-from ssh2container.plan import forwarding, image
+from ssh2container.plan import forwarding, host_commands, image
 from ssh2container.plan import private as network
 from ssh2container.policy import cold, filters, private, store
 from ssh2container.run import terminal
@@ -143,6 +144,14 @@ def in_c(file: str, name: str) -> str:
         ("init/payload.c", "SIZE_OF_MODES", terminal.SIZE_OF_TERMIOS),
         ("inside/sshd.c", "KEY_FILE", forwarding.HOST_KEY),
         ("inside/sshd.c", "KEY_VARIABLE", forwarding.SECRET.decode()),
+        ("inside/command.c", "OURS", EXIT_OURS),
+        ("inside/command.c", "PLACE", host_commands.SOCKET),
+        ("inside/command.c", "HEAD", frames.HEAD),
+        ("inside/command.c", "LONGEST", frames.LONGEST),
+        *(
+            ("inside/command.c", kind, repr(getattr(frames, kind).decode()))
+            for kind in ("REQUEST", "INPUT", "OUTPUT", "ERRORS", "STATUS")
+        ),
         ("forwarder/rules.h", "MOST_RULES", private.MOST_RULES),
         ("forwarder/rules.h", "LONGEST_NAME", egress.LONGEST_NAME),
         ("forwarder/rules.c", "LARGEST_MTU", private_network.MTU),
@@ -215,7 +224,8 @@ KNOWN = {
     account.RECORDS,
     image.IMAGES,
     store.STANDARD.compiled,
-    f"{sshd.VERSIONS}/current/{collector.__name__.replace('.', '/')}.py",
+    host_commands.SOCKET,
+    *(f"{sshd.VERSIONS}/current/{one.__name__.replace('.', '/')}.py" for one in (collector, service)),
     *(f"{store.STANDARD.configuration}/{name}" for name in compiler.DIRECTORIES),
     *filters.PROFILES,
     exposition.COLLECTED,

@@ -127,6 +127,7 @@ def _show_what_it_comes_to(out: Paper, explained: dict[str, Any]) -> None:
         out.print(("Keys with a policy of their own", _HEAD), " (explain --key KEY shows it)")
     for one in explained["keys"]:
         out.print(f"      {one['rule']}: extends {', '.join(one['extends'])}", _remark(one["origin"]))
+    _list(out, "What it can have the host run", explained["host_commands"])
     if explained["units"]:
         out.print(("What asks for protection that it does not get inside", _HEAD))
     for one in explained["units"]:

@@ -7,7 +7,7 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING
 
-from ssh2container.admin.login import jobs, openings, units
+from ssh2container.admin.login import commands, jobs, openings, units
 from ssh2container.kernel import namespaces, private_network
 from ssh2container.plan import forwarding, private, whole
 from ssh2container.plan.greeting import spell
@@ -160,6 +160,7 @@ class Explanation:
             "units": units.less_protected(self.plan),
             "costs": [{"key": key, "describe": words} for key, words in self.costs],
             "schedule": jobs.described(self.policy),
+            "host_commands": commands.described(self.policy),
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssh2container.plan import forwarding, private
-from ssh2container.policy import devices
+from ssh2container.policy import devices, host_commands
 
 if TYPE_CHECKING:
     from ssh2container.policy.policy import Policy
@@ -57,6 +57,9 @@ def weaker(policy: Policy, *, shared: bool) -> list[tuple[str, str, str]]:
         found.append(
             (forwarding.KEY, "the client reaches what listens inside, and lends what it has: ports, agent")
         )
+    found += [
+        (one.key, f"the session has the host run {one.path}") for one in host_commands.of(policy.values)
+    ]
     found += [("cap_add", f"the session's root keeps {name}") for name in policy.cap_add]
     found += [("seccomp.allow", f"the system call {name} is allowed") for name in policy.seccomp.allow]
     if policy.seccomp.on_violation == "log":

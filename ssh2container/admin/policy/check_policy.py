@@ -6,6 +6,7 @@ import os
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from ssh2container.admin.host_commands import trust
 from ssh2container.admin.policy import jobs, keeping, lint, networks, origins, sums, times
 from ssh2container.admin.policy.yaml.problems import ERROR, WARNING, Problem
 from ssh2container.errors import printable
@@ -108,6 +109,7 @@ def _check(
     if here:
         findings.add(*_of_host(policy, sources))
     findings.add(*_of_hooks(policy, sources, here=here, asked=asked))
+    findings.add(*_of_commands(policy, sources, here=here))
     if not asked and (here or os.path.isdir(IMAGES)):
         for key, message, hint in chain.from_iterable(map(lint.of_image, choices)):
             findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
@@ -132,6 +134,14 @@ def _of_hooks(policy: Policy, sources: dict[str, Source], *, here: bool, asked: 
             found = f"{fault.reason()}: {'logins are refused' if refuses else 'it does not run'}"
             severity = ERROR if refuses else WARNING
             yield at(policy, hook.key, found, sources, hint=fault.remedy, severity=severity)
+
+
+def _of_commands(policy: Policy, sources: dict[str, Source], *, here: bool) -> Iterator[Problem]:
+    """Yield the commands that this host would not run for anybody."""
+    for command, fault in trust.faults(policy) if here and policy.values["host_commands"] else ():
+        severity = ERROR if isinstance(fault, trust.Unsafe) else WARNING
+        found = f"{fault.reason()}: it is refused"
+        yield at(policy, command.key, found, sources, hint=fault.remedy, severity=severity)
 
 
 def losses(policy: Policy, path: str) -> Iterator[Problem]:

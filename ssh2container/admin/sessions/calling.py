@@ -63,7 +63,7 @@ def answer(listener: socket.socket, live: Live, patience_s: float, verb: str) ->
         while (left := end - time.monotonic()) > 0:
             listener.settimeout(left)
             connection, _ = listener.accept()
-            pid, uid = _peer(connection)
+            pid, uid = peer(connection)
             # It has not ended until now, so no other process can have had its number.
             if (pid, uid) == (live.monitor.pid, live.who.uid) and not kernel.ended(live.pidfd):
                 connection.settimeout(None)
@@ -78,7 +78,7 @@ def answer(listener: socket.socket, live: Live, patience_s: float, verb: str) ->
     )
 
 
-def _peer(connection: socket.socket) -> tuple[int, int]:
+def peer(connection: socket.socket) -> tuple[int, int]:
     """Return the pid and the uid of who has connected (SO_PEERCRED, unix(7))."""
     pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid, uid

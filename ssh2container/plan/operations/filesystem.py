@@ -20,6 +20,7 @@ BASE = "/tmp"
 ROOT = BASE + "/root"
 UPPER = BASE + "/upper"
 WORK = BASE + "/work"
+NOSUID_NODEV = mounts.MS_NOSUID | mounts.MS_NODEV
 
 _NO_SPACE = {28: "raise storage_opt.size or storage_opt.inodes"}
 

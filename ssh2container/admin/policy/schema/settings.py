@@ -15,6 +15,7 @@ from ssh2container.admin.policy.schema.keys import (
     environment,
     files,
     hooks,
+    host_commands,
     identity,
     limits,
     network,
@@ -34,6 +35,7 @@ POLICY = Language(
         "Confinement": confinement.SETTINGS,
         "Record": record.SETTINGS,
         "Hooks": hooks.SETTINGS,
+        "Commands of the host": host_commands.SETTINGS,
         "Schedule": schedule.SETTINGS,
     }
 )
