@@ -24,6 +24,8 @@ WELCOMED = ".welcomed"
 """Outside: the greeting that a user was shown last, in the user's directory."""
 EXPOSED = b"/tmp/sshauth."
 """Outside: how the files begin in which sshd tells how a client was authenticated (ExposeAuthInfo)."""
+CGROUPS = "/sys/fs/cgroup"
+"""Outside and inside: where the tree of control groups is mounted (cgroups(7))."""
 RESOLV_CONF = "/etc/resolv.conf"
 """Outside and inside: which name servers are asked (resolv.conf(5))."""
 

@@ -7,16 +7,16 @@ import os
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.change import read_or_none
-from ssh2container.run.cgroup import ROOT
+from ssh2container.paths import CGROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RUNS = "/run/systemd/system"
 """It exists where systemd is pid 1 (sd_booted(3))."""
-CONTROLLERS = ROOT + "/cgroup.controllers"
+CONTROLLERS = CGROUPS + "/cgroup.controllers"
 """It exists where cgroups are of version 2 alone (cgroups(7)); its words are what the kernel can limit."""
-_COSTS = ROOT + "/io.cost.qos"
+_COSTS = CGROUPS + "/io.cost.qos"
 _SCHEDULERS = "/sys/block/*/queue/scheduler"
 _OF_PROPERTY = {"Memory": "memory", "CPU": "cpu", "Tasks": "pids", "IO": "io"}
 

@@ -10,6 +10,7 @@ import time
 
 from ssh2container.kernel import process
 from ssh2container.kernel.offering import offer
+from ssh2container.paths import CGROUPS
 from ssh2container.plan.limits import unit
 
 TYPE_CHECKING = False
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from .terminal import Relay
 
-ROOT = "/sys/fs/cgroup"
 _LONGEST_FILE = 4096
 _QUIET_S = 10.0
 """How long nothing more is said of kills: what is started again and again is killed again and again."""
@@ -27,7 +27,7 @@ _QUIET_S = 10.0
 class Cgroup:
     """A control group that a session is in.
 
-    path: below :data:`ROOT`, "" where the session is in none of its own. why: what does not hold, or "".
+    path: below :data:`.paths.CGROUPS`, "" where the session is in none of its own. why: what does not hold.
     events: a descriptor of memory.events, which poll(2) reports by POLLPRI when it changes, or -1.
     """
 
@@ -42,7 +42,7 @@ class Cgroup:
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
             try:
                 # What was opened stays this group, whatever happens to its name.
-                self._directory = os.open(ROOT + path, flags | os.O_DIRECTORY)
+                self._directory = os.open(CGROUPS + path, flags | os.O_DIRECTORY)
                 self.events = os.open("memory.events", flags, dir_fd=self._directory)
             except OSError:
                 pass  # it has just ended, or nothing counts its memory

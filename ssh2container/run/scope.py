@@ -1,8 +1,9 @@
 """The scope around a session: having the user's manager make it around process 1.
 
-The manager is asked as soon as process 1 exists, and answers while its order is written; only the payload
-waits. What the manager says counts for nothing: the session is limited when the kernel says so, of process 1
-(/proc/PID/cgroup) and of the control group (its own files). Imported only for a policy with limits.
+The manager is asked as soon as process 1 exists, by as little code as that takes, and answers while the order
+of process 1 is written and the rest is imported; only the payload waits. What the manager says counts for
+nothing: the session is limited when the kernel says so, of process 1 (/proc/PID/cgroup) and of the control
+group (its own files). Imported only for a policy with limits.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import posix as os
 import time
 
 from ssh2container.kernel import process
+from ssh2container.paths import CGROUPS
 from ssh2container.plan.limits import unit
 
 from . import dbus
-from .cgroup import ROOT, Cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from ssh2container.plan.limits import Bound, Scope
+
+    from .cgroup import Cgroup
 
 _RUNTIME = "/run/user/%d/"
 _PATIENCE_S = 1.0
@@ -69,6 +72,8 @@ class Placing:
 
     def settle(self) -> Cgroup:
         """Wait until process 1 is limited; of ``best`` one that is not has a ``why``. Raises Refusal."""
+        from .cgroup import Cgroup
+
         why = self._why_not()
         if self._conversation is not None:
             self._conversation.close()
@@ -108,11 +113,13 @@ class Placing:
 
     def _why_not(self) -> str:
         """Return why process 1 is not limited, "" when it is."""
+        from . import dbus_answer
+
         while self._conversation is not None:
             until = min(self._until, time.monotonic() + _FIRST_S) if self._left else self._until
             try:
-                self._conversation.answer(until)
-            except dbus.Declined as error:
+                dbus_answer.await_answer(self._conversation, until)
+            except dbus_answer.Declined as error:
                 # One socket may have been too slow: what it was asked for has been done by now, or will be.
                 if not self._is_inside():
                     if self._left and str(error).startswith(_NOT_THERE):
@@ -139,7 +146,7 @@ class Placing:
         while True:
             why = "it said so and did not move process 1"
             if self._is_inside():
-                missing = unmet(ROOT + self._path, self._scope.limits)
+                missing = unmet(CGROUPS + self._path, self._scope.limits)
                 if not missing:
                     return ""
                 why = f"the kernel does not hold the session to {missing}"
@@ -160,6 +167,8 @@ class Placing:
 
 def silence() -> str:
     """Return why the manager of the user who asks does not answer, "" when it does: for the doctor."""
+    from . import dbus_answer
+
     whys = []
     for path, serial in _sockets():
         # One alone would wait there: the manager reads a handshake in pieces of 256 bytes, and looks at what
@@ -170,8 +179,8 @@ def silence() -> str:
         pings = b"".join(dbus.call(*one) for one in calls)
         conversation = dbus.Conversation(path, _with_hello(pings, serial), serial + 1)
         try:
-            conversation.answer(time.monotonic() + _FIRST_S)
-        except (dbus.Unusable, dbus.Declined) as error:
+            dbus_answer.await_answer(conversation, time.monotonic() + _FIRST_S)
+        except (dbus.Unusable, dbus_answer.Declined) as error:
             whys.append(f"{path}: {error}")
         else:
             return ""
@@ -203,10 +212,10 @@ def _without_controller(path: str, limits: tuple[Bound, ...]) -> str:
     """
     above, manager, _ = path.partition(f"/user@{os.getuid()}.service/")
     try:
-        given = process.read_file(f"{ROOT}{above}{manager}cgroup.controllers").decode("ascii", "replace")
+        given = process.read_file(f"{CGROUPS}{above}{manager}cgroup.controllers").decode("ascii", "replace")
     except OSError:
         return ""
-    wanted = {bound.files[0].partition(".")[0] for bound in limits if not _is_met(ROOT + path, bound)}
+    wanted = {bound.files[0].partition(".")[0] for bound in limits if not _is_met(CGROUPS + path, bound)}
     absent = wanted - {*given.split()}
     return ", ".join(sorted(absent)) if absent == wanted else ""
 

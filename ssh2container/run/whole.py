@@ -12,7 +12,7 @@ import select
 from ssh2container import paths
 from ssh2container.errors import EXIT_OURS
 from ssh2container.kernel import process, signals
-from ssh2container.plan.operations.whole import ASIDE, HOST_GROUPS, LOGINS, SYSTEM
+from ssh2container.plan.operations.whole import ASIDE, LOGINS, SYSTEM
 from ssh2container.plan.whole import cannot_start
 
 from . import order
@@ -46,7 +46,7 @@ def prepare(scope: SystemScope) -> None:
 
 def divide(scope: SystemScope, path: str, pid: int) -> None:
     """Make the groups below the scope at ``path`` and move ``pid`` into the system's. Raises Refusal."""
-    above = HOST_GROUPS + path
+    above = paths.CGROUPS + path
     try:
         for name in (ASIDE, SYSTEM, f"{SYSTEM}/{LOGINS}"):
             os.mkdir(f"{above}/{name}", 0o755)

@@ -114,7 +114,7 @@ def main(
             "abuse": lambda: abuse.measure(users, other, rounds, _directory(ledger)),
             "network": lambda: network.measure(users, rounds, sessions, _directory(ledger)),
             "abuse-emulated": lambda: abuse_emulated.measure(min(rounds, 12)),
-            "limits-emulated": lambda: limits_emulated.measure(min(rounds, 20)),
+            "limits-emulated": lambda: limits_emulated.measure(ours, min(rounds, 20)),
         }
         results = []
         for name in sections or SECTIONS:

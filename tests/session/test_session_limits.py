@@ -21,7 +21,7 @@ from support.syslog import Syslog
 from support.users import MakeUser, User
 
 from ssh2container.admin import cgroups
-from ssh2container.run import dbus
+from ssh2container.run import dbus_answer
 
 CTL = "/usr/bin/ssh2containerctl"
 REFUSED = 126
@@ -147,10 +147,10 @@ def test_what_the_manager_is_asked(limited: User, runtime_of: MakeRuntime) -> No
 @pytest.mark.parametrize("bus", ["absent", "silent", "without the manager"])
 def test_the_managers_own_socket_is_asked_next(bus: str, limited: User, runtime_of: MakeRuntime) -> None:
     runtime = runtime_of(limited)
-    refused = LINE + reply(1, dbus.ERROR, "org.example.Own")
+    refused = LINE + reply(1, dbus_answer.ERROR, "org.example.Own")
     with manager.manager(runtime.private, manager.says(refused)) as own:
         if bus != "absent":
-            nobody = reply(2, dbus.ERROR, "org.freedesktop.DBus.Error.NameHasNoOwner", "no such name")
+            nobody = reply(2, dbus_answer.ERROR, "org.freedesktop.DBus.Error.NameHasNoOwner", "no such name")
             mood = manager.hangs if bus == "silent" else manager.says(LINE + reply(1) + nobody)
             with manager.manager(runtime.bus, mood):
                 refusal(limited, why="org.example.Own")
@@ -165,7 +165,9 @@ def test_a_manager_that_hears_both_calls_at_once_is_waited_for(
 ) -> None:
     """It was busy for longer than one socket is waited for, and begins the scope after it has read all."""
     runtime = runtime_of(limited)
-    exists = LINE + reply(1, dbus.ERROR, "org.freedesktop.systemd1.UnitExists", "Unit was already loaded")
+    exists = LINE + reply(
+        1, dbus_answer.ERROR, "org.freedesktop.systemd1.UnitExists", "Unit was already loaded"
+    )
     with manager.manager(runtime.bus, manager.hangs), manager.manager(runtime.private, manager.says(exists)):
         refusal(limited, why="org.freedesktop.systemd1.UnitExists")
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ssh2container.run import dbus
+from ssh2container.run import dbus, dbus_answer
 
 Mood = Callable[["Caller"], None]
 LINE = b"OK 0123456789abcdef0123456789abcdef\r\n"
@@ -77,7 +77,7 @@ def manager(path: str, mood: Mood) -> Iterator[Manager]:
         made.close()
 
 
-def reply(serial: int, kind: int = dbus.METHOD_RETURN, error: str = "", text: str = "") -> bytes:
+def reply(serial: int, kind: int = dbus_answer.METHOD_RETURN, error: str = "", text: str = "") -> bytes:
     """A message that answers ``serial``."""
     signature = "s" if text else ""
     fields: list[tuple[int, tuple[str, str | int]]] = [(5, ("u", serial))]
@@ -91,7 +91,7 @@ def reply(serial: int, kind: int = dbus.METHOD_RETURN, error: str = "", text: st
 def accepts(caller: Caller) -> None:
     """Answer as the bus and the manager do, and move nobody."""
     caller.hear()
-    caller.end.sendall(LINE + reply(1) + reply(0, dbus.SIGNAL) + reply(2))
+    caller.end.sendall(LINE + reply(1) + reply(0, dbus_answer.SIGNAL) + reply(2))
     caller.wait()
 
 
@@ -99,7 +99,7 @@ def declines(caller: Caller) -> None:
     """Answer the call with an error."""
     caller.hear()
     denied = "org.freedesktop.DBus.Error.AccessDenied"
-    caller.end.sendall(LINE + reply(1) + reply(2, dbus.ERROR, denied, "no \x1b[31mscope"))
+    caller.end.sendall(LINE + reply(1) + reply(2, dbus_answer.ERROR, denied, "no \x1b[31mscope"))
     caller.wait()
 
 
@@ -133,7 +133,7 @@ def chatters(caller: Caller) -> None:
     caller.hear()
     caller.end.sendall(LINE)
     while True:
-        caller.end.sendall(reply(0, dbus.SIGNAL))
+        caller.end.sendall(reply(0, dbus_answer.SIGNAL))
 
 
 def says(answer: bytes) -> Mood:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from support import manager
 from support.manager import LINE, Manager, Mood, reply
 
-from ssh2container.run import dbus
+from ssh2container.kernel import sockets
+from ssh2container.run import dbus, dbus_answer
 
 HELLO = dbus.call(1, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.Hello")
 LATE = 3600.0
@@ -31,7 +32,7 @@ def place(tmp_path: Path) -> str:
 def ask(place: str, seconds: float = LATE, serial: int = 2) -> None:
     conversation = dbus.Conversation(place, HELLO, serial)
     try:
-        conversation.answer(time.monotonic() + seconds)
+        dbus_answer.await_answer(conversation, time.monotonic() + seconds)
     finally:
         conversation.close()
 
@@ -93,7 +94,7 @@ def test_an_answer_in_pieces(place: str, pieces: int) -> None:
 
 
 def test_an_error_is_told_on_one_line(place: str) -> None:
-    with manager.manager(place, manager.declines), pytest.raises(dbus.Declined) as caught:
+    with manager.manager(place, manager.declines), pytest.raises(dbus_answer.Declined) as caught:
         ask(place)
     assert str(caught.value) == r"org.freedesktop.DBus.Error.AccessDenied: no \x1b[31mscope"
 
@@ -135,11 +136,11 @@ def test_one_that_goes_away_unheard(place: str, *, is_said_before: bool) -> None
                 assert conversation.begin()
                 listener.accept()[0].close()
             else:
-                conversation._socket.connect(place)
+                sockets.connect(conversation.descriptor, place.encode())
                 conversation._is_connected = True
                 listener.accept()[0].close()
             with pytest.raises(dbus.Unusable, match="it closed the connection without an answer"):
-                conversation.answer(time.monotonic() + LATE)
+                dbus_answer.await_answer(conversation, time.monotonic() + LATE)
         finally:
             conversation.close()
 
@@ -197,7 +198,7 @@ def test_whatever_is_answered(whoever: tuple[str, list[bytes]], answer: bytes, f
     why = ""
     try:
         ask(place)
-    except (dbus.Unusable, dbus.Declined) as error:
+    except (dbus.Unusable, dbus_answer.Declined) as error:
         why = str(error)
     assert why.isprintable()
     assert why or b"OK " in answers[-1]

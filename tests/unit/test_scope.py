@@ -14,7 +14,7 @@ from support.policies import policy
 
 from ssh2container.errors import Refusal
 from ssh2container.plan.limits import Bound, EnterScope, Scope
-from ssh2container.run import cgroup, dbus, scope
+from ssh2container.run import cgroup, dbus, dbus_answer, scope
 
 MIB = 1 << 20
 NAME = "0123456789"
@@ -24,8 +24,8 @@ GROUP = f"/user.slice/app.slice/ssh2container-{NAME}.scope"
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What stands for /sys/fs/cgroup, with the session's group in it."""
-    monkeypatch.setattr(cgroup, "ROOT", str(tmp_path))
-    monkeypatch.setattr(scope, "ROOT", str(tmp_path))
+    monkeypatch.setattr(cgroup, "CGROUPS", str(tmp_path))
+    monkeypatch.setattr(scope, "CGROUPS", str(tmp_path))
     group = tmp_path / GROUP[1:]
     group.mkdir(parents=True)
     for name, text in (
@@ -145,7 +145,7 @@ def test_an_error_in_place_of_a_unit_that_is_there(
 ) -> None:
     """The second socket says "exists" of what the first was too slow to say was done: the kernel counts."""
     assert root.exists()
-    mood = manager.says(LINE + reply(1) + reply(2, dbus.ERROR, "org.freedesktop.systemd1.UnitExists"))
+    mood = manager.says(LINE + reply(1) + reply(2, dbus_answer.ERROR, "org.freedesktop.systemd1.UnitExists"))
     found = place(monkeypatch, tmp_path, mood, planned())
     assert found.path == GROUP
     found.close()
@@ -243,7 +243,7 @@ def test_what_exists_and_is_not_there_yet_is_waited_for(
 ) -> None:
     """A manager that was busy reads both calls, and says "exists" to the second before it does the first."""
     assert root.exists()
-    said = LINE + reply(1) + reply(2, dbus.ERROR, "org.freedesktop.systemd1.UnitExists")
+    said = LINE + reply(1) + reply(2, dbus_answer.ERROR, "org.freedesktop.systemd1.UnitExists")
     places: list[str] = []
     pause = dbus.pause
 

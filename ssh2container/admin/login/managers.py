@@ -17,8 +17,9 @@ from ssh2container.admin.sessions import impersonate
 from ssh2container.admin.sshd import running
 from ssh2container.admin.sshd.effective import effective_globally
 from ssh2container.errors import SessionError
+from ssh2container.paths import CGROUPS
 from ssh2container.plan.sshd_files import CONFIG
-from ssh2container.run import cgroup, scope
+from ssh2container.run import scope
 
 if TYPE_CHECKING:
     import pwd
@@ -28,7 +29,7 @@ OR_BEST = ", or write limits: best"
 """The end of a remedy for whose policy requires limits, and may do without (docs/limits.md)."""
 LINGER = "/var/lib/systemd/linger/"
 _MASKS = ("/etc/systemd/system/user@%d.service", "/run/systemd/system/user@%d.service")
-_CONTROLLERS = cgroup.ROOT + "/user.slice/user-%d.slice/user@%d.service/cgroup.controllers"
+_CONTROLLERS = CGROUPS + "/user.slice/user-%d.slice/user@%d.service/cgroup.controllers"
 
 
 def why_not(user: pwd.struct_passwd, properties: Sequence[str]) -> tuple[str, str]:

@@ -11,8 +11,8 @@ import re
 from typing import TYPE_CHECKING
 
 from ssh2container.kernel.process import read_file
+from ssh2container.paths import CGROUPS
 from ssh2container.plan.limits import unit
-from ssh2container.run.cgroup import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Value = TypeVar("Value", int, float)
 
-_MOUNTED = (ROOT, f"{ROOT}/unified")
+_MOUNTED = (CGROUPS, f"{CGROUPS}/unified")
 """Where systemd mounts the second version, alone or beside the first."""
 _SCOPE = re.compile(re.escape(unit("NAME")).replace("NAME", "[0-9a-z-]{1,64}"))
 _LONGEST_NUMBER = 20

@@ -11,6 +11,7 @@ import posix as os
 
 from ssh2container.kernel import mounts, process
 from ssh2container.kernel.namespaces import CLONE_NEWCGROUP
+from ssh2container.paths import CGROUPS
 
 from . import Operation, steps
 from .filesystem import BASE, ROOT, Mount
@@ -19,8 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ssh2container.kernel.script import Script, Slot
 
-HOST_GROUPS = "/sys/fs/cgroup"
-"""Where the host has its control groups, and the system its own."""
 SYSTEM, LOGINS, ASIDE = "system", "logins", "supervisor"
 """Below the scope: the system, in it who logs in beside its console, and beside it our pid 1."""
 _GROUPS, _ASIDE, _LOGINS = "the system's control groups", "the group aside", "the group of logins"
@@ -47,7 +46,7 @@ class _OfSystem(Operation):
 class EnterSystem(_OfSystem):
     """Wait until process 1 is in the system's control group, and make that the root of what it sees.
 
-    path: the scope's, below :data:`HOST_GROUPS`; known when the manager has made it.
+    path: the scope's, below :data:`.paths.CGROUPS`; known when the manager has made it.
     """
 
     __slots__ = ("path",)
@@ -64,7 +63,7 @@ class EnterSystem(_OfSystem):
 
     def write(self, script: Script) -> None:
         script.await_word()
-        scope = HOST_GROUPS + self.path
+        scope = CGROUPS + self.path
         # Opened in the host's view: into a group by what was opened here leads a way that no view closes.
         _open(script, f"{scope}/{ASIDE}/cgroup.procs", os.O_WRONLY, _ASIDE)
         _open(script, f"{scope}/{SYSTEM}/{LOGINS}/cgroup.procs", os.O_WRONLY, _LOGINS)
@@ -84,11 +83,11 @@ class MountGroups(_OfSystem):
         return ("mount",)
 
     def describe(self) -> str:
-        return f"mount the system's own control groups on {HOST_GROUPS}"
+        return f"mount the system's own control groups on {CGROUPS}"
 
     def write(self, script: Script) -> None:
         flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
-        steps.mount(script, "cgroup2", ROOT + HOST_GROUPS, flags, "")
+        steps.mount(script, "cgroup2", ROOT + CGROUPS, flags, "")
 
 
 class MakeConsole(_OfSystem):
@@ -140,12 +139,12 @@ class StartApart(_OfSystem):
         )
 
     def write(self, script: Script) -> None:
-        groups = _open(script, ROOT + HOST_GROUPS, os.O_RDONLY | os.O_DIRECTORY, _GROUPS)
+        groups = _open(script, ROOT + CGROUPS, os.O_RDONLY | os.O_DIRECTORY, _GROUPS)
         # Wherever the login came from: a working directory would keep the host's tree.
         script.call("chdir", "/")
         script.split(self.stop_signal, script.named(_ASIDE), script.named(_LOGINS), groups, self.request)
         # Not before our pid 1 can clear them away: what is root's inside the user's manager cannot remove.
-        script.give(ROOT + HOST_GROUPS, 0, 0)
+        script.give(ROOT + CGROUPS, 0, 0)
 
 
 class EndApart(_OfSystem):

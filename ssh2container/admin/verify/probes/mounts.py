@@ -12,7 +12,7 @@ from ssh2container.admin.verify.probes.devices import given
 from ssh2container.admin.verify.probes.mountinfo import mountinfo, volume_targets, writable_targets
 from ssh2container.admin.verify.probes.privileges import as_root, of_system
 from ssh2container.admin.verify.verdicts import Escaped, Skipped, Weak
-from ssh2container.plan.operations.whole import HOST_GROUPS
+from ssh2container.paths import CGROUPS
 
 if TYPE_CHECKING:
     from ssh2container.admin.verify.surroundings import Surroundings
@@ -194,7 +194,7 @@ def _writable(surroundings: Surroundings) -> str:
     allowed = writable_targets(surroundings)
     for mount in mountinfo():
         own = mount.kind in ("tmpfs", "overlay", "proc", "devpts", "mqueue")
-        if of_system(surroundings) and (mount.kind, mount.point) == ("cgroup2", HOST_GROUPS):
+        if of_system(surroundings) and (mount.kind, mount.point) == ("cgroup2", CGROUPS):
             own = True  # what lies above its root another probe looks for
         if own or "ro" in mount.options or mount.point.startswith("/dev/"):
             continue
