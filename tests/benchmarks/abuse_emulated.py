@@ -10,7 +10,7 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from support import attacks, emulated
+from support import attacks, emulated, limited
 from support.attacks import Attack
 from support.emulated import System
 from support.host import until
@@ -105,7 +105,7 @@ def measure(logins: int) -> Section:
     if why := emulated.missing():
         return Section(title, "", [], {"all": why})
     rows: list[Row] = []
-    with installed() as system:
+    with installed() as system, limited.patient(system):
         system.run(_USERS).ok()
 
         def login(count: int) -> list[float]:

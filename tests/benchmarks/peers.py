@@ -16,7 +16,10 @@ from support.users import User, Users
 
 from benchmarks.clock import Command, as_user
 
-PACKAGES = ("bubblewrap", "firejail", "crun", "podman", "uidmap", "systemd-container", "jailkit")
+PACKAGES = (
+    "bubblewrap", "firejail", "crun", "podman", "uidmap", "systemd-container", "jailkit",
+    "iperf3", "slirp4netns", "passt",
+)  # fmt: skip
 _TREE = "--ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64"
 BUBBLEWRAP = "bubblewrap, all namespaces"
 FIREJAIL = "firejail, default profile"
