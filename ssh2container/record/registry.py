@@ -70,6 +70,11 @@ class Entry:
         os.rename(self._file, f"{self._directory}/{self.name}")
         self._file = f"{self._directory}/{self.name}"
 
+    @property
+    def counts(self) -> bool:
+        """Tell whether it was admitted."""
+        return not is_starting(self._file[len(self._directory) + 1 :])
+
     def listen(self) -> int:
         """Return the socket at which pid 1 is asked to run another program. Raises OSError."""
         listener = sockets.listen(f"{self._directory}/{self.name}{SOCKET}".encode(), _WAITING)
@@ -123,11 +128,15 @@ class Place:
         Raises Refusal where the user has as many as the policy allows already, or no registry to count in. A
         login cannot do without one where its policy shares containers or has a maximum of its own, of
         sessions or of memory; the built-in maximum is for all whose sessions can be counted.
+
+        One that counts already, as it has waited for an answer, is not asked for again.
         """
         maximum, shared = policy.sessions.max, policy.container_per != "session"
         total = None if shared else policy.storage_opt.total
         indispensable = shared or total is not None or policy.written("sessions.max") is not None
         directory, entry = runtime_directory(), self.entry
+        if entry is not None and entry.counts:
+            return
         if entry is None or directory is None:
             if not indispensable:
                 return

@@ -16,6 +16,7 @@ from ssh2container.kernel import signals
 from ssh2container.kernel.offering import offer
 from ssh2container.plan import choice
 from ssh2container.policy import images, rules
+from ssh2container.record import registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ def settle(
     given: the environment that the caller handed to the login shell. What somebody at the terminal chose is
     in it afterwards, so that a whole system that starts again is not asked for it again.
 
-    The rest, and the errors, are those of :func:`.choice.settle`; Refusal, too, where nobody answers.
+    The rest, and the errors, are those of :func:`.choice.settle`; Refusal, too, where nobody answers, and
+    before anybody is asked where the user has as many sessions as may be: one that waits is one of them.
     """
     request, policy, how = choice.settle(request, policy, given)
     if how or not policy.values[images.MENU] or not _is_due(request, policy):
         return request, policy, how
+    registry.own.admit(policy)
     chosen = images.choosing(policy, ask(images.of(policy)))
     rules.require(chosen)
     given[choice.VARIABLE] = paths.fsencode(chosen.image)

@@ -154,6 +154,32 @@ class TestTheMenu:
 
         until(lambda: refused() == 4, "the login ends whose client has gone")
 
+    def test_who_waits_counts_as_a_session(
+        self, make_sshd: Callable[..., Server], make_user: MakeUser, pair: tuple[str, str]
+    ) -> None:
+        user = make_user(f"images: [{', '.join(pair)}]\nimage_menu: true\nsessions: {{max: 2}}\n")
+        client = make_sshd(SUBSYSTEM).client(user)
+        with client.terminal() as one, client.terminal() as two:
+            for child in (one, two):
+                child.expect_exact("Which one?")
+            with client.terminal() as third:
+                refused = "ssh2container: too many sessions: 2 of at most 2 are open;"
+                assert third.expect_exact([refused, "Which one?"]) == 0
+                third.expect_exact(pexpect.EOF)
+                third.wait()
+            assert third.exitstatus == 126
+            one.sendline("two")
+            one.sendline(f"PS1=; {WHICH}")
+            one.expect_exact("$ two\r\n")
+            listed = json.loads(run([CONTROL, "sessions", "--json", user.name]).ok().text)
+            assert [found["starting"] for found in listed["sessions"]] == [False, False]
+            assert not listed["strange"]
+            run([CONTROL, "kill", "--user", user.name, "--grace", "3"]).ok()
+            two.expect(r"ssh2container: no image was chosen: signal \d+ asked this session to end")
+            for child in (one, two):
+                child.expect_exact(pexpect.EOF)
+        until(lambda: not processes(user.uid), "nobody waits any more")
+
     def test_nobody_else_is_asked(self, client: Client, pair: tuple[str, str]) -> None:
         shown = [
             client.box(WHICH).ok(),

@@ -11,6 +11,7 @@ from support import planning
 from support.policies import Tree, policy, problems, read, shown
 
 from ssh2container.admin.images import wanted
+from ssh2container.admin.policy import check
 from ssh2container.admin.policy.check_policy import Findings, check_policy
 from ssh2container.admin.policy.compile import compiler
 from ssh2container.errors import EXIT_REFUSED, Refusal
@@ -111,6 +112,39 @@ def test_each_image_is_held_against_the_rules() -> None:
     assert any("the host's files belong to others" in problem.message for problem in findings.errors())
     with pytest.raises(Refusal, match="the policy contradicts itself"):
         settled(b"image=host true", text=text)
+
+
+MENU = "image_menu: true"
+
+
+@pytest.mark.parametrize(
+    ("own", "of_key", "found"),
+    [
+        (MENU, "", "users/alice.yaml:1"),
+        (f"image: debian:12\n{MENU}", "", "users/alice.yaml:2"),
+        (f"images: [debian:12]\n{MENU}", "", "users/alice.yaml:2"),
+        (f"{SEVERAL}\n{MENU}", "", ""),
+        (f"{SEVERAL}\n{MENU}", "image: host", ""),
+        (f"image: host\n{MENU}", SEVERAL, ""),
+        ("image: host", f"{SEVERAL}\n{MENU}", ""),
+        ("image: host", MENU, "profiles/of-key.yaml:1"),
+        ("image_menu: false", "", ""),
+    ],
+)
+def test_a_menu_that_offers_nothing_is_warned_of(
+    tmp_path: os.PathLike[str], own: str, of_key: str, found: str
+) -> None:
+    tree = Tree(os.fspath(tmp_path))
+    tree.write("config", "")
+    tree.write("profiles/of-key", of_key)
+    rule = f'\nkeys: [{{fingerprint: "SHA256:{"A" * 43}", extends: of-key}}]' if of_key else ""
+    tree.write("users/alice", own + rule)
+    problems = check.installation(tree.places).all()
+    told = [problem for problem in problems if "nobody is asked" in problem.message]
+    assert [(problem.file, problem.line) for problem in told] == (
+        [(f"{tree.base}/etc/{found.partition(':')[0]}", int(found.partition(":")[2]))] if found else []
+    )
+    assert all(problem.severity == "warning" and "ANOTHER" in problem.hint for problem in told)
 
 
 def test_whose_images_are_wanted(tmp_path: os.PathLike[str]) -> None:

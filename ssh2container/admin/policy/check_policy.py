@@ -66,14 +66,18 @@ def check_policy(
     """
     policy = store.merged(*layers)
     _check(findings, policy, sources, complete=complete, here=here, asked=asked)
+    every = [policy]
     for name in policy.values[key_rules.KEY]:
         made, found = keyed.unchecked(policy, name), Findings()
+        every.append(made)
         _check(found, made, sources, complete=complete, here=here, asked=asked)
         for rule in keyed.beyond(policy, made):
             severity = ERROR if complete else WARNING
             found.add(at(made, rule.key, rule.message, sources, rule.allowed, severity=severity))
         for problem in found.all():
             findings.add_of_key(problem, name)
+    if complete:
+        findings.add(*_of_menu(every, sources))
     return policy
 
 
@@ -113,6 +117,18 @@ def _check(
     if not asked and (here or os.path.isdir(IMAGES)):
         for key, message, hint in chain.from_iterable(map(lint.of_image, choices)):
             findings.add(at(policy, key, message, sources, hint=hint, severity=WARNING))
+
+
+def _of_menu(every: Sequence[Policy], sources: dict[str, Source]) -> Iterator[Problem]:
+    """Yield that a menu has nothing to offer. every: a user's own policy and those of the keys.
+
+    One of them with several images is enough: the others have what is written for that one.
+    """
+    asking = [policy for policy in every if policy.values[images.MENU]]
+    if asking and all(len(images.of(policy)) == 1 for policy in asking):
+        found = f"there is no choice: the only image is {asking[0].image}, and nobody is asked"
+        hint = f"images: [{asking[0].image}, ANOTHER], or leave it out"
+        yield at(asking[0], images.MENU, found, sources, hint=hint, severity=WARNING)
 
 
 def _of_host(policy: Policy, sources: dict[str, Source]) -> Iterator[Problem]:
