@@ -41,6 +41,10 @@ OF_A_SYSTEM = frozenset((8, 22))
 """What it keeps besides where the session is a whole system: SETPCAP, with which systemd takes capabilities
 away from services, and none can be had that the bounding set lacks; SYS_BOOT, by which the kernel ends a
 system's own pids alone (reboot(2), Behavior inside PID namespaces)."""
+OF_ITS_NETWORK = frozenset((11,))
+"""And what one with a network of its own keeps: NET_BROADCAST, which the kernel asks for nowhere (unused,
+capabilities(7)). By it the system call filter knows who may listen to the kernel's events about devices
+(etc/seccomp/default.json): on the host's network these would be the host's."""
 _NO_HOMES = (
     "/bin/", "/boot/", "/dev/", "/etc/", "/lib/", "/lib64/", "/proc/", "/run/", "/sbin/", "/sys/", "/usr/",
 )  # fmt: skip
@@ -145,7 +149,7 @@ def of_root(policy: Policy) -> frozenset[int]:
     """Return the capabilities of root in a range."""
     added = {ADDED_CAPABILITIES[name] for name in policy.cap_add if name in ADDED_CAPABILITIES}
     if policy.values["boot"]:
-        added |= OF_A_SYSTEM
+        added |= OF_A_SYSTEM if policy.network_mode == "host" else OF_A_SYSTEM | OF_ITS_NETWORK
     return ROOT_CAPABILITIES | added if added else ROOT_CAPABILITIES
 
 

@@ -49,6 +49,9 @@ the three keys were pressed, which by Debian's inittab restarts, after all servi
 _IN_MEMORY = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
 _PLACE = BASE + "/system"
 _UNMASKED = 0o022
+_LOG, _LOG_OF_SYSTEMD = "/run/log", "/run/systemd/journal/dev-log"
+"""Where /dev/log leads: journald listens at the second (systemd-journald.service(8)); busybox's syslogd
+follows the link."""
 _OF_SSH = (b"SSH_CLIENT", b"SSH_CONNECTION", b"SSH_TTY", b"SSH_AUTH_SOCK")
 
 
@@ -173,7 +176,7 @@ def _with_system(container: Container, scope: SystemScope) -> list[Operation]:
         if isinstance(one, fs.MakeMountsPrivate):
             result += early
         if isinstance(one, fs.Mount) and one.kind == "proc":
-            result += (MakeConsole(), OutliveMonitor(), scope.start)
+            result += (_log(scope.kind), MakeConsole(), OutliveMonitor(), scope.start)
             in_proc = True
         elif in_proc and isinstance(one, SetLimit | confinement.DropBoundingSet):
             result.append(EndApart())
@@ -182,6 +185,12 @@ def _with_system(container: Container, scope: SystemScope) -> list[Operation]:
         if isinstance(one, fs.Mount) and one.kind == "overlay":
             result += places
     return result
+
+
+def _log(kind: str) -> Operation:
+    """Return what leads programs to the log of the system, whose own entries /dev does not take."""
+    target = _LOG_OF_SYSTEMD if kind == "systemd" else _LOG
+    return fs.MakeTree("the place of the system's log", ((BASE + "/dev/log", None, target),))
 
 
 def _places() -> list[Operation]:

@@ -1,9 +1,11 @@
-"""Whole systems (``boot``) of Debian's own packages: sysvinit with openrc."""
+"""Whole systems (``boot``) of Debian's own packages: sysvinit with openrc, systemd with logind."""
 
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.booting import Booting, users_of
@@ -14,6 +16,9 @@ from support.users import MakeUser
 
 CONTROL = "/usr/bin/ssh2containerctl"
 PROMPT = b"# "
+_UEVENT = 15
+"""NETLINK_KOBJECT_UEVENT, netlink(7)."""
+_NULL = "/sys/devices/virtual/mem/null"
 CONSOLE = "/sbin/agetty --skip-login --login-program /bin/sh console linux"
 """What asks nobody who they are."""
 SERVICE = """\
@@ -39,6 +44,28 @@ OPENRC_HOOKS = (
     "ln -s /etc/init.d/kept $1/etc/runlevels/default/kept",
 )
 
+AUTOLOGIN = """\
+[Service]
+ExecStart=
+ExecStart=-/sbin/agetty --autologin root --noclear console linux
+"""
+LISTEN = """\
+#!/usr/bin/perl
+# AF_NETLINK, SOCK_RAW and SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT; the group 1 is the kernel's.
+socket(S, 16, 2051, 15) && bind(S, pack("SSLL", 16, 0, 0, 1)) or die "$!\\n";
+$| = 1;
+print send(S, "x" x 16, 0, pack("SSLL", 16, 0, 0, 1)) ? "sent\\n" : "$!\\n";
+<STDIN>;
+$heard++ while defined recv(S, $_, 8192, 0);
+print "heard ", $heard + 0, "\\n";
+"""
+"""Tries to send an event to all that listen to the kernel's, then counts those that it has heard."""
+SYSTEMD_HOOKS = (
+    f"cat >$1/usr/local/bin/listen <<'END'\n{LISTEN}END\nchmod 755 $1/usr/local/bin/listen",
+    "mkdir $1/etc/systemd/system/console-getty.service.d",
+    f"cat >$1/etc/systemd/system/console-getty.service.d/login.conf <<'END'\n{AUTOLOGIN}END",
+)
+
 
 def _imported(suite: str, packages: tuple[str, ...], hooks: tuple[str, ...]) -> Iterator[str]:
     try:
@@ -54,6 +81,11 @@ def _imported(suite: str, packages: tuple[str, ...], hooks: tuple[str, ...]) -> 
 @pytest.fixture(scope="module")
 def openrc_image() -> Iterator[str]:
     yield from _imported("bookworm", ("sysvinit-core", "openrc"), OPENRC_HOOKS)
+
+
+@pytest.fixture(scope="module")
+def systemd_image() -> Iterator[str]:
+    yield from _imported("trixie", ("systemd-sysv", "dbus", "libpam-systemd", "login"), SYSTEMD_HOOKS)
 
 
 @pytest.fixture
@@ -94,3 +126,38 @@ def test_openrc_ends_in_order_when_it_is_asked_to(booting: Booting, openrc_image
         assert session.ended() == 0
     until(scopes.is_empty, "nothing runs any more")
     assert len(scopes.made) == 1
+
+
+def _host_tells() -> None:
+    """Have the kernel tell of one of the host's devices; it has reached whoever hears it on return."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _UEVENT) as listener:
+        listener.bind((0, 1))
+        listener.settimeout(10)
+        Path(_NULL, "uevent").write_text("change", encoding="ascii")
+        until(lambda: b"/mem/null\0" in listener.recv(8192), "the host hears it")
+
+
+def test_systemd_of_debian_13(booting: Booting, systemd_image: str) -> None:
+    """All of it starts, with D-Bus, and logind, who knows of the login; its journal has what programs log.
+
+    Of the kernel's events about devices, without which logind does not start, it hears none of the host's.
+    """
+    user, scopes = booting(of=systemd_image)
+    with outer(user) as session:
+        session.expect(PROMPT)
+        session.send(b"{ systemctl --version; systemctl is-system-running --wait; loginctl; } | cat\r")
+        session.expect(b"systemd 257 ")
+        session.expect(b"running\r\n")
+        session.expect(b" root seat0 ")
+        session.send(b"logger from inside; journalctl --sync; journalctl -o cat -t root | cat\r")
+        session.expect(b"from inside\r\n")
+        session.send(b"listen\r")
+        session.expect(b"Operation not permitted\r\n")
+        _host_tells()
+        session.send(b"\r")
+        session.expect(b"heard 0\r\n")
+        session.send(b"poweroff\r")
+        session.expect(b"the system has been switched off")
+        assert session.ended() == 0
+    until(scopes.is_empty, "nothing runs any more")
+    assert scopes.groups() == ["supervisor", "system"]

@@ -10,7 +10,7 @@ from support.policies import policy, problems
 from ssh2container.admin.seccomp import build, profile, syscalls
 from ssh2container.admin.seccomp import rules as rules_of_calls
 from ssh2container.admin.seccomp.syscalls import X86_64
-from ssh2container.plan.insider import OF_A_SYSTEM, ROOT_CAPABILITIES
+from ssh2container.plan.insider import OF_A_SYSTEM, OF_ITS_NETWORK, ROOT_CAPABILITIES, of_root
 from ssh2container.policy import limits as all_limits
 from ssh2container.policy import rules
 from ssh2container.policy.policy import Seccomp
@@ -98,6 +98,45 @@ def test_only_a_system_may_end_itself(checkout: str, name: str) -> None:
     for kept, allowed in ((ROOT_CAPABILITIES, False), (ROOT_CAPABILITIES | OF_A_SYSTEM, True)):
         table = build.decide(found, Seccomp(name, (), (), "errno"), kept, X86_64)
         assert (table.action(number, (0,) * 6) == rules_of_calls.ALLOW) == allowed
+
+
+HOST = "userns_mode: own_range\nnetwork_mode: host\n"
+SET_SECUREBITS, KEEP_CAPS, UEVENT = 28, 16, 15
+
+
+@pytest.mark.parametrize(
+    ("more", "bits", "events"),
+    [
+        ("", True, True),
+        ("network_mode: private\n", True, True),
+        (HOST, True, False),
+        ("boot: false\n", False, False),
+    ],
+)
+def test_what_the_filter_lets_a_system_do(checkout: str, more: str, *, bits: bool, events: bool) -> None:
+    """Of the securebits what PR_SET_KEEPCAPS gives; the events of devices never where they are the host's."""
+    path = f"{checkout}/etc/seccomp/default.json"
+    with open(path, "rb") as file:
+        found = profile.read(path, file.read())
+    table = build.decide(found, Seccomp("default", (), (), "errno"), of_root(policy(GOOD, more)), X86_64)
+
+    def allowed(name: str, *arguments: int) -> bool:
+        number = syscalls.number(name, X86_64)
+        assert number is not None
+        return table.action(number, (*arguments, 0, 0, 0)) == rules_of_calls.ALLOW
+
+    assert [allowed("prctl", SET_SECUREBITS, value, 0) for value in (0, KEEP_CAPS)] == [bits] * 2
+    others = {1 << bit for bit in range(64)} - {KEEP_CAPS}
+    assert not any(allowed("prctl", SET_SECUREBITS, value | KEEP_CAPS, 0) for value in others)
+    assert allowed("socket", 16, 3, UEVENT) == events
+    assert not any(allowed("socket", 16, 3, protocol) for protocol in {*range(1, 40)} - {UEVENT})
+
+
+def test_a_network_of_its_own_is_told_by_a_capability() -> None:
+    """One that the kernel asks for nowhere: NET_BROADCAST."""
+    assert of_root(policy(GOOD)) == ROOT_CAPABILITIES | OF_A_SYSTEM | OF_ITS_NETWORK
+    assert of_root(policy(GOOD, HOST)) == ROOT_CAPABILITIES | OF_A_SYSTEM
+    assert of_root(policy(GOOD, "boot: false\n")) == ROOT_CAPABILITIES
 
 
 @pytest.mark.parametrize(

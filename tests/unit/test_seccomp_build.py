@@ -30,7 +30,9 @@ def shipped(checkout: str, name: str = "default") -> profile.Profile:
 
 @MACHINES
 @pytest.mark.parametrize("violation", ["errno", "kill", "log"])
-@pytest.mark.parametrize("capabilities", [(), ("CAP_SYS_CHROOT",)], ids=["none", "chroot"])
+@pytest.mark.parametrize(
+    "capabilities", [(), ("CAP_SYS_CHROOT", "CAP_SYS_BOOT", "CAP_NET_BROADCAST")], ids=["none", "system"]
+)
 def test_whole_table(checkout: str, machine: Machine, violation: str, capabilities: tuple[str, ...]) -> None:
     """Every number, every argument at and beside every border, in all combinations."""
     seccomp = Seccomp("default", ("ptrace", "599"), ("listen",), violation)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ssh2container.admin.verify.calls import AT_FDCWD, Argument, call, call_number, words
 from ssh2container.admin.verify.probe import Group, require
-from ssh2container.admin.verify.probes.privileges import added, of_system
+from ssh2container.admin.verify.probes.privileges import added, of_its_network, of_system
 from ssh2container.admin.verify.probes.programs import run_helper, start_helper
 from ssh2container.admin.verify.verdicts import Escaped, Skipped, Weak
 from ssh2container.kernel import security
@@ -26,6 +26,8 @@ _X32 = 0x40000000
 _GETPID = 39
 _ADDR_NO_RANDOMIZE, _READ_IMPLIES_EXEC = 0x0040000, 0x0400000
 _UNKNOWN = 4000
+_UEVENT = "kobject_uevent"
+"""The netlink protocol by which the kernel tells of devices."""
 
 
 def _closed(
@@ -219,7 +221,7 @@ for _name, _number, _source in (
 ):
     _no_socket(f"socket family {_name}", _source, _number, socket.SOCK_DGRAM, 0, EAFNOSUPPORT, EPERM)
 for _name, _protocol in (
-    ("sock_diag", 4), ("nflog", 5), ("xfrm", 6), ("audit", 9), ("netfilter", 12), ("kobject_uevent", 15),
+    ("sock_diag", 4), ("nflog", 5), ("xfrm", 6), ("audit", 9), ("netfilter", 12), (_UEVENT, 15),
     ("generic", 16), ("crypto", 21),
 ):  # fmt: skip
     _no_socket(
@@ -230,6 +232,7 @@ for _name, _protocol in (
         _protocol,
         EPROTONOSUPPORT,
         EPERM,
+        excuse=of_its_network if _name == _UEVENT else lambda _: "",
     )
 _no_socket(
     "SCTP",

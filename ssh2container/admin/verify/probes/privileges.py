@@ -26,6 +26,7 @@ _PR_GET_SECUREBITS, _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 
 _PR_CAPBSET_READ, _PR_SET_SECCOMP, _PR_SET_MM = 23, 22, 35
 _AMBIENT_RAISE = 2
 _CAP_SYS_ADMIN = 21
+_NO_SETUID_FIXUP = 1 << 2
 _LOCKED = 0b11101111
 """NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE each with its lock, KEEP_CAPS locked off."""
 
@@ -66,6 +67,12 @@ def added(name: str) -> Callable[[Surroundings], str]:
 def of_system(surroundings: Surroundings) -> str:
     """Return the key that makes the session a whole system, "" for none."""
     return "boot" if surroundings.policy.values["boot"] else ""
+
+
+def of_its_network(surroundings: Surroundings) -> str:
+    """Return the key that makes the session a whole system with a network of its own, "" for none."""
+    system = surroundings.policy.values["boot"]
+    return "boot" if system and surroundings.policy.network_mode != "host" else ""
 
 
 _NEVER = (1 << 21) | (1 << 24) | (1 << 8) | (1 << 19) | (1 << 27)
@@ -109,6 +116,15 @@ GROUP.refused(
     "loosen the securebits",
     "capabilities(7), securebits",
     lambda _: call("prctl", _PR_SET_SECUREBITS, 0, 0, 0, 0),
+    EPERM,
+    EINVAL,
+    excuse=of_system,
+    calls=("prctl",),
+)
+GROUP.refused(
+    "securebits that outlive a program",
+    "capabilities(7), securebits; CVE-2000-0506",
+    lambda _: call("prctl", _PR_SET_SECUREBITS, _NO_SETUID_FIXUP, 0, 0, 0),
     EPERM,
     EINVAL,
     calls=("prctl",),
