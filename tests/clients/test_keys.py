@@ -346,3 +346,65 @@ def test_a_key_for_rsync_in_one_direction(
         assert keyed.ssh(client, "ruled", "box", "cat /etc/passwd").status != 0
     finally:
         shutil.rmtree(place)
+
+
+BACKUP = """\
+access:
+  command: [borg, serve, --append-only, --restrict-to-path, /backup]
+  login: true
+home: ephemeral
+volumes: !override ['{place}:/backup:rw']
+"""
+CLOSED = "access: {login: false, message: closed}\n"
+
+
+def test_a_key_for_backups_that_can_only_add(
+    exposing_sshd: Server, keyed: Keyed, server_directory: Callable[[], str], tmp_path: Path
+) -> None:
+    """A real borg under the policy of docs/keys.md: what is deleted over the wire is still on the disk."""
+    place = server_directory()
+    os.chmod(place, 0o755)
+    os.makedirs(f"{place}/theirs")
+    os.chown(f"{place}/theirs", keyed.user.uid, keyed.user.gid)
+    segments = Path(place, "theirs/data/0")
+    keyed.rule(f'fingerprint: "{keyed.fingerprint}"', BACKUP.format(place=f"{place}/theirs"), own=CLOSED)
+    client = keyed.serve(exposing_sshd)
+    transport = " ".join(str(word) for word in client.command("-o", f"IdentityFile={keyed.directory}/ruled"))
+    (tmp_path / "file").write_text("what was saved")
+
+    def borg(*words: str, rsh: str = transport, base: str = "client") -> Done:
+        # The client says what it finds of its own: it has another cache where the repository went back.
+        own = {"BORG_RSH": rsh, "BORG_BASE_DIR": f"{tmp_path}/{base}"}
+        own |= dict.fromkeys(("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK",), "yes")
+        return run(["borg", *words], env={**ENVIRONMENT, **own}, cwd=str(tmp_path))
+
+    try:
+        borg("init", "--encryption", "none", "ssh://box/backup").ok()
+        borg("create", "ssh://box/backup::kept", "file").ok()
+        saved = {path.name: path.read_bytes() for path in segments.iterdir()}
+        assert borg("list", "--short", "ssh://box/backup").ok().text == "kept\n"
+        borg("delete", "ssh://box/backup::kept").ok()
+        borg("compact", "ssh://box/backup").ok()
+        assert borg("list", "--short", "ssh://box/backup").ok().text == ""
+        assert {name: (segments / name).read_bytes() for name in saved} == saved
+
+        # Whoever has the directory goes back to before, as borg's manual says, and has the archive again.
+        for path in segments.iterdir():
+            if path.name not in saved:
+                path.unlink()
+        for path in Path(place, "theirs").iterdir():
+            if path.name.partition(".")[0] in ("index", "hints", "integrity"):
+                path.unlink()
+        found = borg("extract", "--stdout", "ssh://box/backup::kept", base="another").ok()
+        assert found.text == "what was saved"
+
+        assert "path not allowed" in borg("init", "--encryption", "none", "ssh://box/tmp/new").errors.lower()
+        key = "-o", f"IdentityFile={keyed.directory}/ruled"
+        for words in (("box", "cat /etc/passwd"), ("-T", "box")):
+            asked = client.ssh(*key, *words, stdin=b"cat /etc/passwd\n")
+            assert asked.status
+            assert "root:" not in asked.text
+        assert keyed.ssh(client, "plain", "box", "borg serve").status == 126
+        assert "closed" in borg("list", "ssh://box/backup", rsh=transport.replace("/ruled", "/plain")).errors
+    finally:
+        shutil.rmtree(place)
