@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pexpect
 import pytest
 from support.client import Client
 from support.host import Done, run, until
@@ -402,6 +403,45 @@ class TestPlan:
         assert "0 3 * * * $HOME/bin/backup" in shown
         assert "nothing was changed" in shown
         assert person.shell == "/bin/bash"
+
+    def test_everybody_s_plan_has_their_jobs_and_last_logins(
+        self, make_person: Callable[..., Person], ledger: Ledger
+    ) -> None:
+        """Of all real accounts of this host, two have been in; nothing is changed."""
+        people, began = [make_person() for _ in range(2)], int(time.time())
+        waiting, absent = people[0], make_person()
+        for person in people:
+            with person.client.terminal() as child:
+                child.sendline("exit")
+                child.expect_exact(pexpect.EOF)
+                child.wait()
+        minute = began // 60 + 24 * 60
+        path = f"/var/spool/cron/atjobs/a00f0f{minute:08x}"
+        made = not os.path.isdir(os.path.dirname(path))
+        ledger.note_path(os.path.dirname(path) if made else path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:  # as at writes it; without atd nobody runs it
+            file.write("#!/bin/sh\ntrue\n")
+        os.chown(path, waiting.user.uid, waiting.user.gid)
+        before = [person.state() for person in (*people, absent)]
+        try:
+            told = said("adopt", "--all", "--dry-run")
+            shown = control("adopt", "--all", "--dry-run").ok().text
+            first = said("adopt", "--all", "--canary", "1%", "--dry-run")
+        finally:
+            remove_path(os.path.dirname(path) if made else path)
+        plans = {one["user"]: one for one in told["plans"]}
+        assert {person.name for person in (*people, absent)} <= plans.keys()
+        assert plans[waiting.name]["at_jobs"] == [path]
+        (row,) = [row for row in plans[waiting.name]["plan"] if row["what"] == "jobs of at"]
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(minute * 60))
+        assert (row["today"], row["state"]) == (f"1: {when}", "ends")
+        assert plans[people[1].name]["at_jobs"] == []
+        assert all(plans[person.name]["last_login"] >= began for person in people)
+        assert plans[absent.name]["last_login"] is None
+        assert absent.name not in {one["user"] for one in first["plans"]}
+        assert any(line.startswith(absent.name) and "never" in line for line in shown.splitlines())
+        assert [person.state() for person in (*people, absent)] == before
 
     def test_without_an_answer_nothing_is_done(self, make_person: Callable[..., Person]) -> None:
         person = make_person()

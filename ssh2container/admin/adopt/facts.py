@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _LASTLOG = struct.Struct("=i32s256s")
 """One uid's entry in /var/log/lastlog: when, on which line, from where (utmp.h, struct lastlog)."""
+_UTMP = struct.Struct("=hxxi32s4s32s256shhiii16s20s")
+"""A record of wtmp: type, pid, line, id, user, host, how it ended, session, when, and the rest (utmp(5))."""
+_USER_PROCESS = 7
 _VARIABLE = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[^\s=\"']+)\s*=")
 """How a line of a crontab begins that sets a variable (crontab(5))."""
 _JOB = re.compile(r"[a-zA-Z=](?P<number>[0-9a-f]{5})(?P<minute>[0-9a-f]{8})")
@@ -160,5 +163,18 @@ def last_login(entry: bytes) -> int:
     return max(int(_LASTLOG.unpack(entry[: _LASTLOG.size])[0]), 0)
 
 
+def last_logins(records: bytes) -> dict[str, int]:
+    """Return when each user logged in last, by wtmp, of which the end may be missing."""
+    found: dict[str, int] = {}
+    whole = len(records) - len(records) % _UTMP.size
+    for kind, _, _, _, user, _, _, _, _, when, *_ in _UTMP.iter_unpack(records[:whole]):
+        name = user.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        if kind == _USER_PROCESS and name:
+            found[name] = max(when, found.get(name, 0))
+    return found
+
+
 LASTLOG_ENTRY = _LASTLOG.size
 """How many bytes of /var/log/lastlog each uid has, in order."""
+WTMP_RECORD = _UTMP.size
+"""How many bytes each record of wtmp has."""

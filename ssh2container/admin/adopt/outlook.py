@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING
 
 from ssh2container.admin.adopt import facts as known
@@ -102,9 +104,16 @@ def _of_clock(facts: Facts) -> Iterator[plan.Row]:
     if facts.crontab is not None and (jobs := known.cron_jobs(facts.crontab.text)):
         yield plan.Row("crontab", _some(jobs), aside, plan.ENDS)
     if facts.at_jobs:
-        yield plan.Row("jobs of at", str(len(facts.at_jobs)), aside, plan.ENDS)
+        times = tuple(_at(job) for job in facts.at_jobs)
+        yield plan.Row("jobs of at", f"{len(times)}: {_some(times)}", aside, plan.ENDS)
     if facts.lingers:
         yield plan.Row("lingering manager", "runs from boot on", "no longer", plan.ENDS)
+
+
+def _at(job: known.Saved) -> str:
+    """Return when a job of at runs, in the host's time."""
+    when = known.at_minute(os.path.basename(job.path))
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
 
 
 def _of_home_files(facts: Facts, choice: plan.Choice) -> Iterator[plan.Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import stat
@@ -32,6 +33,9 @@ _OUTER = (".k5login", ".google_authenticator", ".yubico/authorized_yubikeys", ".
 _FORWARD = ".forward"
 _LEADS = ("public_html", "public_ftp", "Maildir", "mail")
 _LASTLOG, _LASTLOG2 = "/var/log/lastlog", "/var/lib/lastlog/lastlog2.db"
+_WTMP = "/var/log/wtmp"
+_MOST_RECORDS = 200_000
+"""Of wtmp; logrotate(8) begins a new one each month."""
 _MAIL = ("/var/mail", "/var/spool/mail")
 _DEADLINE_S = 120
 _FORWARDED = (
@@ -224,19 +228,38 @@ def _at_jobs(uid: int) -> tuple[facts.Saved, ...]:
 
 
 def _last_login(account: Account) -> int:
+    """Return the latest login that any of the host's books has: each leaves out some, or is of before."""
+    return max(_in_lastlog(account.uid), _in_lastlog2(account.name), _in_wtmp().get(account.name, 0))
+
+
+def _in_lastlog(uid: int) -> int:
     with contextlib.suppress(OSError), open(_LASTLOG, "rb") as file:
-        file.seek(account.uid * facts.LASTLOG_ENTRY)
-        if when := facts.last_login(file.read(facts.LASTLOG_ENTRY)):
-            return when
+        file.seek(uid * facts.LASTLOG_ENTRY)
+        return facts.last_login(file.read(facts.LASTLOG_ENTRY))
+    return 0
+
+
+def _in_lastlog2(name: str) -> int:
+    """Return what Debian 13 has in place of lastlog, by pam_lastlog2(8)."""
     if not os.path.exists(_LASTLOG2):
         return 0
     with (
         contextlib.suppress(sqlite3.Error),
         contextlib.closing(sqlite3.connect(f"file:{_LASTLOG2}?mode=ro", uri=True)) as table,
     ):
-        row = table.execute("SELECT Time FROM Lastlog2 WHERE Name = ?", (account.name,)).fetchone()
+        row = table.execute("SELECT Time FROM Lastlog2 WHERE Name = ?", (name,)).fetchone()
         return int(row[0]) if row and row[0] else 0
     return 0
+
+
+@functools.cache
+def _in_wtmp() -> dict[str, int]:
+    """Return everybody's last login in the newest part of wtmp, read once for all accounts."""
+    with contextlib.suppress(OSError), open(_WTMP, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - size % facts.WTMP_RECORD - _MOST_RECORDS * facts.WTMP_RECORD))
+        return facts.last_logins(file.read())
+    return {}
 
 
 def _mail(name: str) -> int:
