@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -265,6 +266,29 @@ def test_the_verbs_take_a_key(keyed: Keyed) -> None:
     wrong = run(["ssh2containerctl", "explain", name, "--key", "/etc/passwd"])
     assert wrong.status == 2
     assert "holds no public key" in wrong.errors
+
+
+def test_what_is_said_of_a_user_says_that_there_are_keys(keyed: Keyed) -> None:
+    name, by = keyed.user.name, f'fingerprint: "{keyed.fingerprint}"'
+    with_key = (CTL, "client-config", name, "--key", f"{keyed.directory}/ruled.pub")
+    for profile, key in (("allow_forwarding: false\n", "allow_forwarding"), (FORCED, "access.command")):
+        keyed.rule(by, profile, own="allow_forwarding: true\n")
+        plain = run([CTL, "client-config", name]).ok()
+        assert f"User {name}" in plain.text
+        assert plain.errors == f"ssh2containerctl: of no use with these of keys: {keyed.fingerprint}\n"
+        refused = run(with_key)
+        assert (refused.status, refused.text) == (126, "")
+        assert f"with {keyed.fingerprint} but the sshd outside: {key} " in refused.errors
+        assert f"{PROFILES}/{keyed.profile}.yaml:1" in refused.errors
+    other = run([*with_key[:-1], f"{keyed.directory}/plain.pub", "--json"]).ok()
+    assert (json.loads(other.text)["rule"], json.loads(other.text)["not_with"]) == ("", [])
+    keyed.rule(by, "hostname: by-key\n", own="allow_forwarding: true\n")
+    assert run([CTL, "client-config", name]).ok().errors == ""
+    assert json.loads(run([*with_key, "--json"]).ok().text)["rule"] == keyed.fingerprint
+    (told,) = json.loads(run([CTL, "status", "--json", name]).ok().text)["users"]
+    assert told["keys"] == [keyed.fingerprint]
+    heads, row = (line.split() for line in run([CTL, "status", name]).ok().text.splitlines())
+    assert (heads[-1], row[-1]) == ("KEYS", "1")
 
 
 def test_policy_tests_log_in_with_a_key(keyed: Keyed, server_directory: Callable[[], str]) -> None:

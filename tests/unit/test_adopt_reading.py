@@ -13,6 +13,7 @@ import pytest
 
 from ssh2container.admin.account import Account
 from ssh2container.admin.adopt import facts, outlook, plan, reading, words
+from ssh2container.admin.doctor import routes
 
 LOGIN, LOGOUT, BOOT = 7, 8, 2
 OLD, MIDDLE, NEW = 1_600_000_000, 1_700_000_000, 1_750_000_000
@@ -20,7 +21,7 @@ UID = 1003
 
 
 def account() -> Account:
-    return Account("alice", UID, 100, "/home/alice", "/bin/bash", (), ())
+    return Account("alice", UID, 100, "/home/alice", "/bin/bash", ("users",), False)
 
 
 def utmp(kind: int, user: str, when: int) -> bytes:
@@ -123,7 +124,7 @@ def test_names_of_jobs_of_at(name: str, minute: int | None) -> None:
 
 
 def test_jobs_of_at_are_those_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading.routes, "AT_JOBS", (f"{tmp_path}", f"{tmp_path}/none"))
+    monkeypatch.setattr(routes, "AT_JOBS", (f"{tmp_path}", f"{tmp_path}/none"))
     for number in range(1, 6):
         (tmp_path / f"a{number:05x}01c7f0f{number}").write_text("#!/bin/sh\n")
     (tmp_path / ".SEQ").write_text("00005\n")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ssh2container.admin.policy.types.keys import Fingerprint
 from ssh2container.errors import Refusal
 from ssh2container.plan import keys
+from ssh2container.policy import keyed
 from ssh2container.policy.key_rules import Used
 from ssh2container.run import by_key
+
+if TYPE_CHECKING:
+    from ssh2container.policy.policy import Policy
 
 _LARGEST = 65536
 _WORDS = 2
@@ -41,3 +47,12 @@ class PublicKey(click.ParamType):
 
 
 PUBLIC_KEY = PublicKey()
+
+
+def under(policy: Policy, key: Used) -> Policy:
+    """Return the policy of a login with ``key``, which is the user's own where no rule names it.
+
+    Raises Refusal where several rules do, or that of the key is not valid.
+    """
+    name = keyed.match(policy, [key])
+    return keyed.of_key(policy, name) if name else policy

@@ -12,7 +12,7 @@ from ssh2container.admin.cli import completing, explain, output, public_key
 from ssh2container.admin.login import in_short, jobs, verdict
 from ssh2container.admin.policy import origins
 from ssh2container.errors import Refusal, SessionError, printable
-from ssh2container.policy import keyed, store
+from ssh2container.policy import store
 
 if TYPE_CHECKING:
     from ssh2container.policy.key_rules import Used
@@ -59,8 +59,8 @@ def command(
         return
     try:
         policy = store.load(user, groups or origins.groups_of(user))
-        if key is not None and (name := keyed.match(policy, [key])):
-            policy = keyed.of_key(policy, name)
+        if key is not None:
+            policy = public_key.under(policy, key)
     except Refusal as error:
         raise advised(error, user) from None
     rows = origins.rows(policy)

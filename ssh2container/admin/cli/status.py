@@ -17,7 +17,7 @@ from ssh2container.admin.policy import origins
 from ssh2container.admin.policy.compile import build, compiler
 from ssh2container.admin.quotas import homes, quota
 from ssh2container.errors import Refusal, SessionError, printable
-from ssh2container.policy import limits, specifiers, store
+from ssh2container.policy import key_rules, limits, specifiers, store
 from ssh2container.policy.store import STANDARD
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def command(chosen: tuple[str, ...], *, as_json: bool) -> None:
     """Show what is in force: policies, whom they admit, who is enabled, whether logins find them compiled.
 
     It also shows to what systemd limits everything of a user. With USER, it shows whether they are enabled,
-    and what their kept homes hold and may hold.
+    what their kept homes hold and may hold, and how many keys have a policy of their own, as explain lists.
 
     Exit status: 0 all is well, 1 something is not compiled or is missing from group_order, or somebody has
     the login shell whom no policy admits, 125 there is no such user.
@@ -125,7 +125,7 @@ def _show_users(names: tuple[str, ...], *, as_json: bool) -> None:
     if as_json:
         output.print_report({"users": told})
         return
-    heads = ("USER", "STATE", "HOME", "USED", "LIMIT", "FILES", "LIMIT")
+    heads = ("USER", "STATE", "HOME", "USED", "LIMIT", "FILES", "LIMIT", "KEYS")
     output.table(
         heads,
         [
@@ -135,6 +135,7 @@ def _show_users(names: tuple[str, ...], *, as_json: bool) -> None:
                 one["home"] or one["problem"] or "in memory",
                 *(_amount(one[key], size=True) for key in ("used_bytes", "limit_bytes")),
                 *(_amount(one[key], size=False) for key in ("inodes_used", "limit_inodes")),
+                str(len(one["keys"]) or "-"),
             )
             for one in told
         ],
@@ -146,9 +147,10 @@ def _show_users(names: tuple[str, ...], *, as_json: bool) -> None:
 
 def _of_user(account: Account) -> dict[str, Any]:
     """Return what is told of a user; None where nobody counts, or there is no limit."""
-    home, use, problem = None, None, ""
+    home, use, problem, keys = None, None, "", []
     try:
         policy = enable.policy_of(account)
+        keys = [] if policy is None else [rule.name for rule in key_rules.of(policy.values)]
         if policy is None:
             problem = "no policy"
         elif policy.home is not None and policy.home.source and "%i" not in policy.home.source:
@@ -168,6 +170,7 @@ def _of_user(account: Account) -> dict[str, Any]:
         "limit_bytes": use and use.size,
         "inodes_used": use and use.inodes_used,
         "limit_inodes": use and use.inodes,
+        "keys": keys,
         "problem": problem or None,
     }
 
