@@ -29,6 +29,13 @@ def broken(policy: Policy) -> Iterator[Found]:
             "a system's process 1 is root among the system's users",
             "user: root beside boot, with userns_mode: auto, own_range or range",
         )
+    if policy.network_mode == "host":
+        # Both have entered a domain that scopes signals (RestrictReach), each one of its own.
+        yield (
+            "network_mode",
+            "on the host's network Landlock keeps our pid 1 from ending a system",
+            "network_mode: none or private, or networks, beside boot",
+        )
     if policy.hooks:
         yield (
             "hooks",

@@ -60,6 +60,7 @@ def test_a_signal_that_nobody_can_handle(text: str) -> None:
         ("user: self\n", "boot"),
         ("userns_mode: single\n", "boot"),
         ("image: host\nuserns_mode: single\n", "boot"),
+        ("userns_mode: own_range\nnetwork_mode: host\n", "network_mode"),
         ("access: {commands: none}\n", "access.commands"),
         ("access: {commands: [rsync]}\n", "access.commands"),
         ("access: {interactive: false}\n", "access.interactive"),
@@ -72,7 +73,8 @@ def test_what_a_system_cannot_stand_beside(text: str, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", ["", "userns_mode: range\n", "userns_mode: own_range\n", "stop_signal: PWR\n"]
+    "more",
+    ["", "userns_mode: range\n", "userns_mode: own_range\n", "network_mode: private\n", "stop_signal: PWR\n"],
 )
 def test_what_it_stands_beside(more: str) -> None:
     assert not [*rules.broken(policy(GOOD, more))]
