@@ -262,3 +262,18 @@ def test_the_verbs_look_at_all_of_them(make_user: MakeUser, pair: tuple[str, str
     shown = run([CONTROL, "show", gone.name])
     assert "in the image s2c-test/not-there is refused" in shown.errors
     assert "image: host" not in shown.text
+
+
+def test_verify_says_which_of_them_it_was_in(make_user: MakeUser, pair: tuple[str, str]) -> None:
+    user = make_user(f"images: [{', '.join(pair)}]\n")
+    one = run([CONTROL, "verify", user.name, "--image", "two"])
+    assert f" probes in the image {pair[1]}: " in one.text
+    assert f"not verified: sessions in the image {pair[0]} (" in one.text
+    every = json.loads(run([CONTROL, "verify", user.name, "--all-images", "--json"]).text)
+    assert every["images"] == list(pair)
+    of_each = [{row["name"] for row in every["probes"] if row["image"] == name} for name in pair]
+    assert of_each[0] == of_each[1]
+    assert len(every["probes"]) == 2 * len(of_each[0]) == sum(every["counts"].values())
+    assert every["counts"]["fail"] == 0
+    assert run([CONTROL, "verify", user.name, "--all-images", "--image", "two"]).status == 2
+    assert run([CONTROL, "verify", user.name, "--image", "three"]).status == 125

@@ -84,12 +84,18 @@ def main(
             outcome.status = outcome.status // 256 - _BY_SIGNAL  # as _below_process_1 has told
     except SessionError as error:
         registry.own.leave()
+        _remove(baits)  # the end below leaves out what follows
         os.write(1, (json.dumps({"error": str(error), "status": error.status}) + "\n").encode())
         os._exit(error.status)
     finally:
-        if baits is not None and baits.pid == os.getpid():
-            baits.remove()
+        _remove(baits)
     outcome.leave()
+
+
+def _remove(baits: Surroundings | None) -> None:
+    """Remove what was laid out on the host, where this is the process that did it."""
+    if baits is not None and baits.pid == os.getpid():
+        baits.remove()
 
 
 def _tidy() -> NoReturn:
