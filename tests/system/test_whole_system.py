@@ -233,6 +233,47 @@ def test_a_hook_reaches_a_socket_unit_of_root(system: System) -> None:
     """).ok()
 
 
+def test_a_command_of_the_host(system: System) -> None:
+    """Run by the units of systemd, which confine it, and gone from the session with the policy."""
+    system.run("""
+        mkdir -p /opt/courses
+        printf '#!/bin/sh\\nid -un; echo "$@"; cat; touch /usr/there 2>&1; exit 3\\n' >/opt/courses/submit
+        chmod 755 /opt/courses/submit
+        echo 'host_commands: {submit: {path: /opt/courses/submit, accept: ["[a-z]+"], user: daemon}}' \\
+            >>/etc/ssh2container/users/alice.yaml
+    """).ok()
+    done = login(system, "echo homework | submit algebra; echo =$?")
+    *said, refused, status = done.ok().text.splitlines()
+    assert (said, status) == (["daemon", "algebra", "homework"], "=3")
+    assert "Read-only file system" in refused
+    logged = system.says("journalctl -t ssh2container -o json --no-pager | grep host-command | tail -n 2")
+    ended = json.loads(logged.splitlines()[1])
+    assert ended["SSH2CONTAINER_EVENT"] == "host-command-end"
+    assert (ended["SSH2CONTAINER_USER"], ended["SSH2CONTAINER_EXIT"]) == ("alice", "3")
+    system.run("sed -i /^host_commands/d /etc/ssh2container/users/alice.yaml").ok()
+    assert login(system, "submit algebra").status == 127
+
+
+def test_timers_start_jobs_and_write_metrics(system: System) -> None:
+    job, metrics = "ssh2container-schedule-alice-1", "/var/lib/prometheus/node-exporter/ssh2container.prom"
+    policy = "/etc/ssh2container/users/alice.yaml"
+    # The first time is when counting begins.
+    system.run(f"mkdir -p {os.path.dirname(metrics)}; systemctl start ssh2container-metrics.service").ok()
+    system.run(f"""
+        echo 'schedule: [{{at: "* * * * *", command: "echo at work beside $(ls /home)"}}]' >>{policy}
+    """).ok()
+    until(lambda: system.run(f"systemctl is-active {job}.timer").status == 0, "its timer waits", SLOW_SECONDS)
+    journal = f"journalctl -o cat --no-pager -u {job}.service"
+    until(lambda: "at work beside alice\n" in system.run(journal).text, "it has run", SLOW_SECONDS)
+    assert '"job": "1"' in system.says("ssh2containerctl log alice --json")
+    system.run("systemctl start ssh2container-metrics.service").ok()
+    started = 'ssh2container_sessions_started_total{kind="command"} '
+    assert int(system.says(f"cat {metrics}").partition(started)[2].split()[0]) > 0
+    system.run(f"sed -i /^schedule/d {policy}").ok()
+    gone = f"! systemctl is-active {job}.timer && ! test -e /etc/systemd/system/{job}.timer"
+    until(lambda: system.run(gone).status == 0, "nothing of it is left", SLOW_SECONDS)
+
+
 def test_after_a_reboot(system: System) -> None:
     system.reboot()
     assert system.says("systemctl is-system-running") == "running"
