@@ -89,7 +89,8 @@ def session(
 
 
 def _closed(log: audit.Session, outcome: Outcome) -> Outcome:
-    log.close(outcome.reason, outcome.exit_code, outcome.signal, outcome.traffic, outcome.usage)
+    how = outcome.reason, outcome.exit_code, outcome.signal
+    log.close(*how, outcome.traffic, outcome.usage, outcome.ran_at)
     return outcome
 
 

@@ -130,12 +130,14 @@ class Session:
         signal: int | None,
         traffic: tuple[int, int] | None,
         usage: Mapping[str, str],
+        ran_at: float,
     ) -> None:
         """Write the last record of a session that ran.
 
         reason: what ended it. exit_code, signal: of its payload, one of them None.
         traffic: bytes that were typed and shown; None without a terminal, where nobody sees them.
         usage: more fields, of a session with limits: what it used of them.
+        ran_at: when its program was executed, of time.monotonic(); 0.0 where it never was.
         """
         self.know(**usage)
         typed, shown = ("", "") if traffic is None else (str(traffic[0]), str(traffic[1]))
@@ -145,6 +147,7 @@ class Session:
             exit="" if exit_code is None else str(exit_code),
             signal="" if signal is None else str(signal),
             duration=f"{time.monotonic() - self._started:.3f}",
+            start_usec=str(round((ran_at - self._started) * 1e6)) if ran_at else "",
             input=typed,
             output=shown,
         )

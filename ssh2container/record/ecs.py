@@ -36,7 +36,7 @@ OURS = "ssh2container."
 _NUMBERS = (
     "port", "exit", "sequence", "size", "input", "output", "status", "signal", "bytes", "lost", "memory_peak",
     "pids_peak", "pids_refused", "oom_kills", "cpu_usec", "cpu_user_usec", "cpu_system_usec", "cpu_throttled",
-    "memory_largest", "target_port", "count",
+    "memory_largest", "target_port", "count", "start_usec",
 )  # fmt: skip
 _LISTS = ("image_digest", "networks", "addresses")
 _TYPES = {

@@ -62,10 +62,10 @@ class Outcome:
     "idle_timeout", "max_duration", "recording" when it failed, "oom" when memory ran out for the payload, or
     "reboot" when a whole system starts again.
     traffic: bytes typed and shown on the terminal, None where there was none. usage: for the record, what it
-    used.
+    used. ran_at: when its program was executed, of time.monotonic(); 0.0 where none was.
     """
 
-    __slots__ = ("reason", "status", "traffic", "usage")
+    __slots__ = ("ran_at", "reason", "status", "traffic", "usage")
 
     def __init__(
         self,
@@ -73,8 +73,10 @@ class Outcome:
         reason: str,
         traffic: tuple[int, int] | None = None,
         usage: dict[str, str] | None = None,
+        ran_at: float = 0.0,
     ) -> None:
         self.usage = usage or {}
+        self.ran_at = ran_at
         self.status = status
         self.reason = reason
         self.traffic = traffic
@@ -108,8 +110,8 @@ class Monitor:
 
     _is_ended_by_us = False
     """Whether a whole system was asked to end: then it does not start again, whatever it makes of that."""
-    _is_running = False
-    """Whether the payload's program has been started."""
+    _ran_at = 0.0
+    """When the payload's program was executed, of time.monotonic(); 0.0 before."""
     _spent: Mapping[str, str] = {}
     """For the record, what all that ran has used; nothing before it has been collected."""
 
@@ -181,7 +183,7 @@ class Monitor:
         status = killed if self._status is None else self._status
         if self._reason == "exit" and self._was_killed() and self._usage.get("oom_kills", "0") != "0":
             self._reason = "oom"
-        return Outcome(status, self._reason, traffic, {**self._spent, **self._usage})
+        return Outcome(status, self._reason, traffic, {**self._spent, **self._usage}, self._ran_at)
 
     def _turn(self) -> bool:
         """Wait for one round of events and act on them; False when the session is over."""
@@ -250,7 +252,7 @@ class Monitor:
             if self.companions is not None:
                 self.companions.attach(self._poll, self._relay, self._plan.watch.greeting)
         elif kind == channel.STARTED:
-            self._starts_by, self._asked_to_end, self._is_running = 0.0, False, True
+            self._starts_by, self._asked_to_end, self._ran_at = 0.0, False, time.monotonic()
             self._let_go()
         elif kind == channel.STATUS:
             self._status = int.from_bytes(content, "little")
@@ -422,7 +424,7 @@ class Monitor:
             from . import whole
 
             whole.let_clear_away(self._end, self._pidfd)
-        elif self._status is None and self._is_running:
+        elif self._status is None and self._ran_at:
             self._let_collect()
         try:
             signals.send(self._pidfd, signals.SIGKILL)

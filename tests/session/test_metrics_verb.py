@@ -8,7 +8,6 @@ import re
 import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
-from support.host import until
 from support.login import live, login
 from support.syslog import Syslog
 from support.users import MakeUser
@@ -59,7 +58,7 @@ def test_sessions_that_run_and_that_have_ended(
         during = metrics.now(user.uid)
     login(user, "-c", "/usr/lib/openssh/sftp-server")
     closed = 'event=close session="'
-    until(lambda: any(closed in line for line in syslog.of(f'uid="{user.uid}"')), closed)
+    last = syslog.wait(lambda line: closed in line and f'uid="{user.uid}"' in line, closed)
     after = metrics.now(user.uid)
     kinds = ("login", "command", "sftp", "sshd", "connect", "info", "other")
     running = [sum(found[f"sessions {kind}"] for kind in kinds) for found in (before, during, after)]
@@ -70,3 +69,7 @@ def test_sessions_that_run_and_that_have_ended(
     assert sum(number for name, number in after.items() if name.startswith("sessions_ended_total")) == 1
     assert sum(number for name, number in after.items() if name.startswith("logins_refused_total")) == 1
     assert after["session_seconds_total"] > 0
+    took = int(last.partition(' start_usec="')[2].partition('"')[0])
+    assert took > 0
+    assert after["session_start_seconds_sum"] == took / 1e6
+    assert after["session_start_seconds_count"] == 1

@@ -108,8 +108,10 @@ def test_what_happened_is_counted_once(host: Host) -> None:
         {"event": "failed", **USER, "step": 'x"} 1\n', "reason": "no"},
         {"event": "recording-failed", **USER, "reason": "no"},
         CLOSE | {"oom_kills": "2", "pids_refused": "3"},
-        CLOSE | {"reason": "max_duration"},
+        CLOSE | {"reason": "max_duration", "start_usec": "10000"},
         CLOSE | {"duration": "nan"},
+        CLOSE | {"start_usec": "-1"},
+        CLOSE | {"start_usec": "3600000001"},
         CLOSE | {"oom_kills": "9" * 18},
         {"event": "container-close", "uid": "1000", "duration": "9.000", "cpu_usec": "1000000"},
     )
@@ -129,8 +131,20 @@ def test_what_happened_is_counted_once(host: Host) -> None:
             ("ssh2container_processes_refused_total", ()): 3,
             ("ssh2container_session_seconds_total", ()): 3,
             ("ssh2container_cpu_seconds_total", ()): 1.5,
-            ("ssh2container_records_left_out_total", (("why", "bad"),)): 2,
+            ("ssh2container_records_left_out_total", (("why", "bad"),)): 4,
         }
+
+
+def test_starts_are_in_the_buckets_that_they_fit_in(host: Host) -> None:
+    host.metrics()
+    host.write(*(CLOSE | {"start_usec": took} for took in ("4999", "5000", "5001", "9000000", "3600000000")))
+    for _ in range(2):
+        found = {key: value for key, value in host.metrics().items() if "_start_seconds" in key[0]}
+        within = {dict(labels)["le"]: value for (name, labels), value in found.items() if "_bucket" in name}
+        assert list(within) == list(counters.BOUNDS)
+        assert [within[bound] for bound in ("0.005", "0.01", "5", "10", "+Inf")] == [2, 3, 3, 4, 5]
+        assert found["ssh2container_session_start_seconds_sum", ()] == 3609.015
+        assert found["ssh2container_session_start_seconds_count", ()] == 5
 
 
 def test_what_was_before_is_not_counted(host: Host) -> None:
@@ -287,7 +301,8 @@ TEXTS = st.text(max_size=20)
         st.fixed_dictionaries(
             {"event": st.sampled_from(["open", "close", "refused", "failed", "strange"]) | TEXTS},
             optional=dict.fromkeys(
-                ("kind", "step", "reason", "session", "uid", "user", "duration", "cpu_usec"), TEXTS
+                ("kind", "step", "reason", "session", "uid", "user", "duration", "cpu_usec", "start_usec"),
+                TEXTS,
             ),
         )
     )
@@ -362,5 +377,7 @@ def test_the_dashboard_shows_metrics_that_there_are(checkout: str) -> None:
 
 def test_the_document_has_every_metric(checkout: str) -> None:
     text = pathlib.Path(checkout, "docs/monitoring.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\w+) \| (?:gauge|counter) \|", text, re.MULTILINE)
-    assert {exposition.PREFIX + name for name in rows} == exposition.names()
+    rows = re.findall(r"^\| (\w+) \| (gauge|counter|histogram) \|", text, re.MULTILINE)
+    ends = {"histogram": ("_bucket", "_sum", "_count")}
+    names = {f"{exposition.PREFIX}{name}{end}" for name, kind in rows for end in ends.get(kind, ("",))}
+    assert names == exposition.names()

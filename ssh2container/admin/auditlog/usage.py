@@ -142,13 +142,13 @@ def of_record(fields: dict[str, str]) -> Figures | None:
     event = fields["event"]
     try:
         if event == "transfer":
-            return {_TRANSFERRED[fields["direction"]]: _number(fields["size"])} if "size" in fields else {}
+            return {_TRANSFERRED[fields["direction"]]: number_of(fields["size"])} if "size" in fields else {}
         if event != "container-close" and not fields["session"]:
             return None
         if event == "open":
             return {}
-        used = {name: _number(fields[name]) for name in _ADDED if name in fields}
-        memory = [_number(fields[name]) for name in ("memory_peak", "memory_largest") if name in fields]
+        used = {name: number_of(fields[name]) for name in _ADDED if name in fields}
+        memory = [number_of(fields[name]) for name in ("memory_peak", "memory_largest") if name in fields]
         if memory:
             used["memory"] = max(memory)
         connected = _milliseconds(fields["duration"])
@@ -162,7 +162,7 @@ def of_record(fields: dict[str, str]) -> Figures | None:
     return used
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
     """Return a number that a record has. Raises ValueError."""
     if not _NUMBER.fullmatch(text):
         raise ValueError(text)
@@ -180,7 +180,7 @@ def _milliseconds(text: str) -> int:
 @functools.lru_cache(maxsize=4096)
 def _name_of(uid: str) -> str:
     try:
-        return pwd.getpwuid(_number(uid)).pw_name
+        return pwd.getpwuid(number_of(uid)).pw_name
     except (KeyError, ValueError, OverflowError):
         return uid if _NUMBER.fullmatch(uid) else ""
 

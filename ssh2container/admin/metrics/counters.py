@@ -12,6 +12,8 @@ from ssh2container.admin.auditlog import killed, usage
 from ssh2container.admin.auditlog.read import STRANGE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ssh2container.admin.auditlog.read import Record
 
     Series = tuple[str, str]
@@ -54,19 +56,28 @@ _COUNTED = {
     "recording-failed": ("recording_failures", ""),
 }
 """Event -> the counter of it, and the field that is its label."""
+START = "session_start_seconds"
+"""The histogram of how long sessions took until their program was executed."""
+BOUNDS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf")
+"""Of its buckets, in seconds, as Prometheus writes them; each is kept without those below it."""
+_STARTED = START + "_sum", ""
+"""The series of their sum, in microseconds."""
+_LONGEST_START_USEC = 3_600_000_000
+"""No start takes an hour: a longer one is a lie."""
 PER_SECOND = {"session_seconds": 1_000, "cpu_seconds": 1_000_000}
 """Counters that are kept in parts of a second: how many make one."""
 
 
 def nothing() -> dict[Series, int]:
     """Return all series, each 0: one that appears later would hide its first step from rate()."""
-    return {(name, value): 0 for name, (_, _, values) in COUNTERS.items() for value in values or ("",)}
+    counted = {(name, value): 0 for name, (_, _, values) in COUNTERS.items() for value in values or ("",)}
+    return counted | {(START, bound): 0 for bound in BOUNDS} | {_STARTED: 0}
 
 
 def count(counted: dict[Series, int], record: Record) -> None:
     """Count one record."""
     for (name, value), number in _of(record):
-        known = COUNTERS[name][2]
+        known = COUNTERS[name][2] if name in COUNTERS else ()
         counted[name, value if not known or value in known else OTHER] += number
 
 
@@ -82,10 +93,34 @@ def _of(record: Record) -> list[tuple[Series, int]]:
         return [((name, fields.get(label, "")), 1)]
     if event in ("close", "container-close"):
         used = usage.of_record(fields)
-        if used is None or any(number > _MOST for number in used.values()):
+        started = _start(fields)
+        if used is None or started is None or any(number > _MOST for number in used.values()):
             return [(("records_left_out", "bad"), 1)]
-        return _last(fields, used)
+        return _last(fields, used) + started
     return []
+
+
+def _start(fields: dict[str, str]) -> list[tuple[Series, int]] | None:
+    """Count how long a session took to start, where its last record says; None for what cannot be."""
+    if "start_usec" not in fields:
+        return []
+    try:
+        took = usage.number_of(fields["start_usec"])
+    except ValueError:
+        return None
+    if took > _LONGEST_START_USEC:
+        return None
+    bound = next(bound for bound in BOUNDS if took <= float(bound) * 1e6)
+    return [((START, bound), 1), (_STARTED, took)]
+
+
+def starts(counted: Mapping[Series, int]) -> tuple[dict[str, int], float]:
+    """Return how many sessions have started within each of :data:`BOUNDS`, and their sum in seconds."""
+    within, total = {}, 0
+    for bound in BOUNDS:
+        total += counted[START, bound]
+        within[bound] = total
+    return within, counted[_STARTED] / 1e6
 
 
 def _last(fields: dict[str, str], used: usage.Figures) -> list[tuple[Series, int]]:

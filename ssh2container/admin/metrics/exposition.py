@@ -26,7 +26,9 @@ GAUGES = {
 
 def names() -> set[str]:
     """Return the names of all metrics."""
-    return {PREFIX + name for name in GAUGES} | {f"{PREFIX}{name}_total" for name in counters.COUNTERS}
+    of_starts = {f"{PREFIX}{counters.START}{end}" for end in ("_bucket", "_sum", "_count")}
+    found = {PREFIX + name for name in GAUGES} | {f"{PREFIX}{name}_total" for name in counters.COUNTERS}
+    return found | of_starts
 
 
 def text(state: State, running: Mapping[str, int], containers: int) -> str:
@@ -52,6 +54,13 @@ def _lines(state: State, running: Mapping[str, int], containers: int) -> Iterato
             if name in counters.PER_SECOND:
                 number /= counters.PER_SECOND[name]
             yield _sample(f"{name}_total", label, value, number)
+    about = "How long sessions took from the login shell's first work until their program was executed."
+    yield from _head(counters.START, about, "histogram")
+    within, total = counters.starts(state.counted)
+    for bound, number in within.items():
+        yield _sample(f"{counters.START}_bucket", "le", bound, number)
+    yield _sample(f"{counters.START}_sum", "", "", total)
+    yield _sample(f"{counters.START}_count", "", "", within["+Inf"])
 
 
 def _head(name: str, about: str, kind: str) -> tuple[str, str]:
