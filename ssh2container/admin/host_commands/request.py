@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from ssh2container.policy.host_commands import HostCommand
     from ssh2container.policy.policy import Policy
 
-EVENT = "host-command"
 _REQUEST_S = 10.0
 _DECIDING_S = 30
 """How long what comes before the program may take: a directory may hang, and a pattern may never end."""
@@ -64,11 +63,11 @@ def serve(connection: socket.socket, pid: int, uid: int) -> None:
         trust.require_program(command)
         who = _identity(trust.user_of(command, account) or account)
         log.know(path=command.path, run_as=who.name)
-        log.write(EVENT)
+        log.write("host-command")
         signal.alarm(0)
         running = Running(connection, came, rest, command, words, who)
     except SessionError as error:
-        log.write(f"{EVENT}-refused", warning=True, reason=error.reason())
+        log.write("host-command-refused", warning=True, reason=error.reason())
         frames.send_all(connection, frames.said(str(error)) + frames.ended(error.status))
         return
     except (OSError, TimeoutError):
@@ -82,7 +81,7 @@ def _run(running: Running, connection: socket.socket, log: audit.Session) -> Non
     why = running.why
     fields = {"exit": str(status)} if not why else {"reason": why}
     try:
-        log.write(f"{EVENT}-end", warning=bool(why), duration=f"{time.monotonic() - began:.3f}", **fields)
+        log.write("host-command-end", warning=bool(why), duration=f"{time.monotonic() - began:.3f}", **fields)
     except SessionError as error:  # the site requires its records
         why, status = str(error), EXIT_OURS
     line = frames.said(f"{running.command.name}: {why}") if why else b""
