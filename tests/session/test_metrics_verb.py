@@ -58,7 +58,7 @@ def test_sessions_that_run_and_that_have_ended(
         during = metrics.now(user.uid)
     login(user, "-c", "/usr/lib/openssh/sftp-server")
     closed = 'event=close session="'
-    last = syslog.wait(lambda line: closed in line and f'uid="{user.uid}"' in line, closed)
+    last = syslog.wait(lambda line: closed in line and user.name in line, closed)
     after = metrics.now(user.uid)
     kinds = ("login", "command", "sftp", "sshd", "connect", "info", "other")
     running = [sum(found[f"sessions {kind}"] for kind in kinds) for found in (before, during, after)]
