@@ -12,16 +12,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
+from session.test_audit import in_place_of, site
 from support.host import processes, run, until
 from support.host_commands import programs, serving
 from support.leaks import tidy_after_a_killed_monitor
 from support.login import Live, inside, live, python_inside
 from support.material import busybox_tree
+from support.syslog import PATH as DEV_LOG
 from support.syslog import Syslog
 from support.users import MakeUser, User, Users
 
 from ssh2container.admin.host_commands import frames, service
 from ssh2container.plan.host_commands import PLACE, SOCKET, STAND_IN
+
+__all__ = ["site"]
 
 CONTROL = "/usr/bin/ssh2containerctl"
 SHOW = """#!/bin/bash
@@ -264,6 +268,38 @@ def test_one_user_has_so_many_at_once(make: Callable[..., User]) -> None:
         assert said == "ssh2container: too many commands run at once; try again later\n=125\n"
         assert asking(other, "who")[1] == 0
     until(lambda: not sleeping("23456.7"), "they have ended with their session")
+
+
+def test_who_attends_to_a_command_takes_it_along(make: Callable[..., User], syslog: Syslog) -> None:
+    """Killed, it can say nothing: the name inside ends, and the service has the record."""
+    user = make("{stays: @/waits}")
+    with live(user) as session:
+        session.send("stays </dev/null >/dev/null 2>/tmp/said; echo =$? >>/tmp/said")
+        (pid,) = until(lambda: sleeping("23456.7"), "it runs")
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            attendant = int(file.read().rpartition(")")[2].split()[1])
+        os.kill(attendant, signal.SIGKILL)
+        until(lambda: not sleeping("23456.7"), "its program is gone")
+        assert ask(session, "cat /tmp/said") == (
+            "stays: cannot run it on the host: it has ended the connection\n=125\n"
+        )
+    syslog.wait(
+        lambda r: "event=host-command-end " in r and f'uid="{user.uid}" reason="signal 9 ended it"' in r,
+        "it is recorded",
+    )
+
+
+def test_nothing_runs_that_a_required_record_lacks(
+    make: Callable[..., User], site: Callable[[str], None]
+) -> None:
+    user = make("{who: @/who}")
+    with live(user) as session:
+        site("audit: required")
+        with in_place_of(DEV_LOG):
+            said = ask(session, "who 2>&1; echo =$?")
+    assert "cannot write the audit record" in said
+    assert said.endswith("=125\n")
+    assert user.name not in said
 
 
 @pytest.fixture(scope="module")

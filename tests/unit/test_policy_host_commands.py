@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import NoReturn
+
 import pytest
 from support.policies import policy, problems, shown
 
 from ssh2container.admin.doctor import host_commands as doctor
-from ssh2container.admin.host_commands import frames, service
+from ssh2container.admin.host_commands import frames, request, service
 from ssh2container.admin.host_commands.request import accepts
 from ssh2container.admin.login import commands
 from ssh2container.errors import Refusal
 from ssh2container.policy import host_commands, keyed, rules
 from ssh2container.policy.host_commands import SELF
+from ssh2container.record import audit
 
 WHOLE = r"""
 host_commands:
@@ -168,3 +175,54 @@ def test_a_few_users_keep_nobody_else_out() -> None:
     assert service.has_room(many, 2000)
     assert not service.has_room([*many, 2000], 2000)
     assert not service.has_room(range(service.MOST_WITH_FIRST), 5000)
+
+
+def test_what_the_unit_allows_has_room_for_all_of_them(checkout: str) -> None:
+    """The service, and for each command its program and who attends to it."""
+    unit = Path(checkout, "systemd/system/ssh2container-commands.service").read_text(encoding="utf-8")
+    allowed = int(unit.partition("\nTasksMax=")[2].split()[0])
+    assert allowed >= 1 + 2 * service.MOST_WITH_FIRST
+
+
+def test_where_no_process_can_be_made_the_service_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refused)
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+        listener.bind(path)
+        listener.listen()
+        client.connect(path)
+        service.Service(listener, idle_s=0.0).run()
+        said = client.recv(1000)
+    assert b"too many commands run at once" in said
+    assert said.endswith(frames.ended(125))
+
+
+def test_what_fails_while_it_is_decided_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though a record of it cannot be written, either."""
+
+    def broken(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def unwritten(*_: object, **__: object) -> NoReturn:
+        raise audit.unwritten("nobody listens")
+
+    monkeypatch.setattr(request, "_allowed", broken)
+    monkeypatch.setattr(audit.Session, "write", unwritten)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(frames.frame(frames.REQUEST, b"who\0"))
+        child = os.fork()
+        if child == 0:
+            try:
+                request.serve(theirs, os.getpid(), os.getuid())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        said = ours.recv(1000)
+    assert b"cannot run a command for this session: Input/output error" in said
+    assert said.endswith(frames.ended(125))

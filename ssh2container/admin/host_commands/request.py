@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ssh2container.policy.policy import Policy
 
 _REQUEST_S = 10.0
-_DECIDING_S = 30
+DECIDING_S = 30
 """How long what comes before the program may take: a directory may hang, and a pattern may never end."""
 _LONGEST = 1000
 """Characters of a command in words: all of it is in its record."""
@@ -49,13 +49,16 @@ def serve(connection: socket.socket, pid: int, uid: int) -> None:
     log = audit.Session({})
     log.know(session="", uid=str(uid))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(_DECIDING_S)
+    signal.alarm(DECIDING_S)
     with contextlib.suppress(KeyError):
         log.know(user=pwd.getpwuid(uid).pw_name)
     try:
-        connection.settimeout(_REQUEST_S)
         came = frames.Frames()
-        asked, rest = _request(connection, came)
+        try:
+            connection.settimeout(_REQUEST_S)
+            asked, rest = _request(connection, came)
+        except OSError:
+            return  # whoever it was has gone, or never asked
         log.know(command=shlex.join(asked)[:_LONGEST])
         account, policy = _allowed(uid, log)
         log.know(**_session(pid, account))
@@ -67,12 +70,17 @@ def serve(connection: socket.socket, pid: int, uid: int) -> None:
         signal.alarm(0)
         running = Running(connection, came, rest, command, words, who)
     except SessionError as error:
+        _refuse(connection, log, error)
+    except OSError as error:
+        _refuse(connection, log, SessionError(_WHAT, error.strerror or "no reason given"))
+    else:
+        _run(running, connection, log)
+
+
+def _refuse(connection: socket.socket, log: audit.Session, error: SessionError) -> None:
+    with contextlib.suppress(SessionError):  # it is refused in any case, for the reason that it already has
         log.write("host-command-refused", warning=True, reason=error.reason())
-        frames.send_all(connection, frames.said(str(error)) + frames.ended(error.status))
-        return
-    except (OSError, TimeoutError):
-        return  # whoever it was has gone, or never asked
-    _run(running, connection, log)
+    frames.send_all(connection, frames.said(str(error)) + frames.ended(error.status))
 
 
 def _run(running: Running, connection: socket.socket, log: audit.Session) -> None:

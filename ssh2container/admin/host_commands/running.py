@@ -16,6 +16,7 @@ import time
 from ssh2container.admin.host_commands import frames
 from ssh2container.admin.sessions import impersonate
 from ssh2container.errors import EXIT_OURS, EXIT_REFUSED, Refusal
+from ssh2container.kernel import process, signals
 from ssh2container.run.attendant import end_all
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ class Running:
                 cwd="/",
                 umask=0o022,
                 start_new_session=True,
-                preexec_fn=functools.partial(impersonate.become, self._who),  # noqa: PLW1509 - no threads here
+                preexec_fn=functools.partial(_become, self._who),  # noqa: PLW1509 - no threads here
             )
         except OSError as error:
             self.why = f"{self.command.path} cannot be executed: {error.strerror}"
@@ -184,3 +185,10 @@ class Running:
             return False
         self._unsent += frames.frame(self._outputs[descriptor], piece)
         return True
+
+
+def _become(who: impersonate.Identity) -> None:
+    """Be ``who``, in the child that becomes the program, which ends with us however we do."""
+    impersonate.become(who)
+    # The kernel forgets it at any change of ids.
+    process.die_with_parent(signals.SIGKILL)

@@ -24,9 +24,9 @@ from ssh2container.admin.host_commands import request
 from ssh2container.admin.host_commands.frames import farewell
 from ssh2container.admin.recordings.accounts import FIRST_DESCRIPTOR
 from ssh2container.admin.sessions.calling import peer
-from ssh2container.errors import EXIT_OURS
+from ssh2container.errors import EXIT_OURS, SessionError
 from ssh2container.kernel import security
-from ssh2container.record.audit import describe_bug
+from ssh2container.record import audit
 from ssh2container.run.attendant import become_reaper
 
 TYPE_CHECKING = False
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-MOST_OF_ONE, MOST, MOST_WITH_FIRST = 8, 64, 512
+MOST_OF_ONE, MOST, MOST_WITH_FIRST = 8, 64, 500
 """How many commands run at once: of one uid, and of all together.
 
 The first command of a uid is beyond the common bound, so that a few users cannot keep the others out. The
 last is what TasksMax in the unit has room for: a command is its program and the child that attends to it.
 """
 _IDLE_S = 30.0
+_FULL = "too many commands run at once; try again later"
 
 
 def has_room(running: Sequence[int], uid: int) -> bool:
@@ -83,9 +84,13 @@ class Service:
         with connection:
             pid, uid = peer(connection)
             if not has_room([one for _, one in self._children.values()], uid):
-                farewell(connection, "too many commands run at once; try again later", EXIT_OURS)
+                farewell(connection, _FULL, EXIT_OURS)
                 return
-            child = os.fork()
+            try:
+                child = os.fork()
+            except OSError:  # what runs has as many tasks as all may have
+                farewell(connection, _FULL, EXIT_OURS)
+                return
             if child == 0:
                 self._serve(connection, pid, uid)
             pidfd = os.pidfd_open(child)
@@ -103,16 +108,27 @@ class Service:
             request.serve(connection, pid, uid)
             status = 0
         except Exception as error:  # noqa: BLE001 - the service goes on, and its journal has what went wrong
-            sys.stderr.write(describe_bug(error) + "\n")
+            sys.stderr.write(audit.describe_bug(error) + "\n")
         finally:
             os._exit(status)
 
     def _bury(self, pidfd: int) -> None:
         self._poll.unregister(pidfd)
-        child, _ = self._children.pop(pidfd)
+        child, uid = self._children.pop(pidfd)
         os.close(pidfd)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            _tell_of(uid, os.WTERMSIG(status))
+
+
+def _tell_of(uid: int, number: int) -> None:
+    """Record that the child which served ``uid`` was killed, and so could not do it itself."""
+    log = audit.Session({})
+    log.know(session="", uid=str(uid))
+    late = number == signal.SIGALRM  # set until the program runs, and no longer
+    why = f"{request.DECIDING_S} s did not suffice to decide on it" if late else f"signal {number} ended it"
+    with contextlib.suppress(SessionError):
+        log.write("host-command-refused" if late else "host-command-end", warning=True, reason=why)
 
 
 def main() -> None:
