@@ -93,7 +93,7 @@ def _of(record: Record) -> list[tuple[Series, int]]:
         return [((name, fields.get(label, "")), 1)]
     if event in ("close", "container-close"):
         used = usage.of_record(fields)
-        started = _start(fields)
+        started = _start(fields) if event == "close" else []
         if used is None or started is None or any(number > _MOST for number in used.values()):
             return [(("records_left_out", "bad"), 1)]
         return _last(fields, used) + started
@@ -101,7 +101,7 @@ def _of(record: Record) -> list[tuple[Series, int]]:
 
 
 def _start(fields: dict[str, str]) -> list[tuple[Series, int]] | None:
-    """Count how long a session took to start, where its last record says; None for what cannot be."""
+    """Count how long a session took to start, where its last record says so; None for what cannot be."""
     if "start_usec" not in fields:
         return []
     try:
