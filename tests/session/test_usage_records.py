@@ -82,4 +82,7 @@ def test_a_shared_container_has_the_account_of_its_logins(
     user = make_user("image: host\ncontainer_per: user\n")
     inside(user, STAYING if left else f"python3 -c {shlex.quote(BURN)}").ok()
     burnt(last(syslog, user, "container-close"))
-    assert "cpu_usec" not in last(syslog, user)
+    login = last(syslog, user)
+    assert "cpu_usec" not in login
+    assert 0 < int(login["start_usec"]) <= float(login["duration"]) * 1e6
+    assert "start_usec" not in last(syslog, user, "container-close")
